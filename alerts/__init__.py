@@ -1,0 +1,1 @@
+"""What stored results mean, and who is told."""

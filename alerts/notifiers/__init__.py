@@ -1,0 +1,1 @@
+"""One file per notifier kind, found by folder scan."""

@@ -1,0 +1,1 @@
+"""What is asked of a back end, when, and what was answered."""

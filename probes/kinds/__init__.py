@@ -1,0 +1,1 @@
+"""One file per probe kind, found by folder scan."""

@@ -1,0 +1,1 @@
+"""The one store: tables, results, rollups, retention, migrations."""
