@@ -1,0 +1,179 @@
+"""The shape of the store: every table of results, their rollups, and what people ask of a worker.
+
+Times are UTC epoch milliseconds, durations microseconds. Alembic brings a database here (`migrations/`); the tables of
+incidents stand in `alerts.store` on the same metadata.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+metadata = MetaData()
+
+# A small number for (check, location): it stands in every result.
+series = Table(
+    "series",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("check_id", String(300), nullable=False),
+    Column("location", String(100), nullable=False),
+    UniqueConstraint("check_id", "location", name="series_identity"),
+)
+
+# Reasons and messages, interned: an outage repeats the same text thousands of times.
+error = Table(
+    "error",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("reason", String(40), nullable=False),
+    Column("message", String(500), nullable=False),
+    UniqueConstraint("reason", "message", name="error_identity"),
+)
+
+# Every single result, keyed in order of arrival: a key by check would dirty a page for each row (store.md).
+hot = Table(
+    "hot",
+    metadata,
+    Column("slot_ms", BigInteger, primary_key=True, autoincrement=False),
+    Column("series_id", Integer, primary_key=True, autoincrement=False),
+    Column("status", SmallInteger, nullable=False),
+    Column("code", Integer),
+    Column("total_us", BigInteger),
+    Column("dns_us", BigInteger),
+    Column("connect_us", BigInteger),
+    Column("tls_us", BigInteger),
+    Column("ttfb_us", BigInteger),
+    Column("transfer_us", BigInteger),
+    Column("late_ms", Integer, nullable=False),
+    Column("error_id", Integer),
+    Column("metrics", Text),  # JSON object of numbers, null where there are none
+    sqlite_with_rowid=False,
+)
+
+# The newest result of each series, upserted in the transaction of its batch. Narrow on purpose: a batch of a hundred
+# series touches all its pages. `prev_slot_ms` lets a reader that saw the one before know that it missed nothing.
+state = Table(
+    "state",
+    metadata,
+    Column("series_id", Integer, primary_key=True, autoincrement=False),
+    Column("slot_ms", BigInteger, nullable=False),
+    Column("prev_slot_ms", BigInteger),
+    Column("status", SmallInteger, nullable=False),
+    Column("since_ms", BigInteger, nullable=False),  # first slot with this status in a row
+    Column("code", Integer),
+    Column("total_us", BigInteger),
+    Column("error_id", Integer),
+)
+
+
+def _rollup(name: str) -> Table:
+    return Table(
+        name,
+        metadata,
+        Column("bucket_ms", BigInteger, primary_key=True, autoincrement=False),  # start of the hour or UTC day
+        Column("series_id", Integer, primary_key=True, autoincrement=False),
+        Column("n", Integer, nullable=False),
+        Column("up", Integer, nullable=False),
+        Column("degraded", Integer, nullable=False),
+        Column("down", Integer, nullable=False),
+        Column("unknown", Integer, nullable=False),
+        Column("dns_us", BigInteger, nullable=False),  # sums
+        Column("connect_us", BigInteger, nullable=False),
+        Column("tls_us", BigInteger, nullable=False),
+        Column("ttfb_us", BigInteger, nullable=False),
+        Column("transfer_us", BigInteger, nullable=False),
+        Column("min_us", BigInteger),
+        Column("max_us", BigInteger),
+        Column("sketch", LargeBinary),  # probes.store.sketch
+        Column("metrics", Text),  # JSON {name: [count, sum, min, max]}
+        Column("codes", Text),  # JSON {code: count}
+        sqlite_with_rowid=False,
+    )
+
+
+rollup_h = _rollup("rollup_h")
+rollup_d = _rollup("rollup_d")
+
+# What the overview shows of a series beside its state; rewritten hourly.
+summary = Table(
+    "summary",
+    metadata,
+    Column("series_id", Integer, primary_key=True, autoincrement=False),
+    Column("until_ms", BigInteger, nullable=False),  # end of the last hour that is counted in
+    Column("uptime_24h", Text),  # JSON [ok, judged] counts, so that the open hour can be added
+    Column("uptime_7d", Text),
+    Column("uptime_30d", Text),
+    Column("uptime_90d", Text),
+    Column("p50_us", BigInteger),  # last 24 h
+    Column("p95_us", BigInteger),
+    Column("bars", Text),  # JSON: 90 daily [up, degraded, down, unknown]
+    Column("sparkline", Text),  # JSON: 24 hourly p50 in microseconds, null where there is none
+)
+
+# Key and value: watermarks, markers such as "history before T is sample data".
+meta = Table(
+    "meta",
+    metadata,
+    Column("key", String(100), primary_key=True),
+    Column("value", Text, nullable=False),
+)
+
+# Processes at work, upserted by each every few seconds: workers, alert engines.
+process = Table(
+    "process",
+    metadata,
+    Column("name", String(200), primary_key=True),  # "worker/default@host"
+    Column("role", String(20), nullable=False),  # worker, alerts
+    Column("location", String(100), nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("version", String(40), nullable=False),
+    Column("started_ms", BigInteger, nullable=False),
+    Column("seen_ms", BigInteger, nullable=False),
+    Column("figures", Text, nullable=False),  # JSON of numbers: lateness_p99_s, queue, threads_stuck, results …
+    Column("notes", Text, nullable=False),  # JSON list of sentences for people: broken configuration, store errors
+)
+
+# What a person asks of a worker: run this check now.
+run_request = Table(
+    "run_request",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("check_id", String(300), nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("author", String(100), nullable=False),
+)
+
+# Calls of heartbeat URLs, written by the server, read by the worker.
+push = Table(
+    "push",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("check_id", String(300), nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("kind", String(10), nullable=False),
+    Column("exit_code", Integer),
+    Column("text", String(500), nullable=False),
+)
+
+# What happened beside the results: our own gaps, clock jumps, configuration changes, deploys.
+event = Table(
+    "event",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("end_ms", BigInteger),
+    Column("kind", String(40), nullable=False),
+    Column("subject", String(300), nullable=False),  # site, target, check, location or process
+    Column("text", String(500), nullable=False),
+    Index("event_at", "at_ms"),
+)
