@@ -29,6 +29,12 @@ def day_of(slot_ms: int) -> int:
     return slot_ms - slot_ms % DAY_MS
 
 
+def exclude(connection: Connection) -> None:
+    """Nobody is writing results in this transaction's time, and whoever comes next sees what it did."""
+    if not is_sqlite(connection):
+        connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": _CLAIM})
+
+
 def share(connection: Connection) -> None:
     """A writer of results enters: on a server, no hour is claimed until it has committed. SQLite has one writer."""
     if not is_sqlite(connection):
@@ -51,14 +57,20 @@ def claim(engine: Engine, now_ms: int) -> list[tuple[int, int]]:
         rolled_ms = get_ms(connection, ROLLED_MS)
     if until_ms > rolled_ms:
         with writing(engine) as connection:
-            if not is_sqlite(connection):
-                connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": _CLAIM})
+            exclude(connection)
             rolled_ms = get_ms(connection, ROLLED_MS)
-            mark(connection, _hours_with_results(connection, rolled_ms, until_ms))
+            filled = _hours_with_results(connection, rolled_ms, until_ms)
+            mark(connection, {*filled, *last_hours([rolled_ms, *filled], until_ms)})
             put(connection, ROLLED_MS, str(max(rolled_ms, until_ms)))
     with reading(engine) as connection:
         rows = connection.execute(select(due_hour).order_by(due_hour.c.bucket_ms)).fetchall()
     return [(row.bucket_ms, row.marks) for row in rows]
+
+
+def last_hours(times_ms: Iterable[int], until_ms: int) -> set[int]:
+    """The last hour of each day that is complete: empty or not, it is what completes the day's own rollup."""
+    days = {day_of(time_ms) for time_ms in times_ms if time_ms > 0}
+    return {day_ms + DAY_MS - HOUR_MS for day_ms in days if day_ms + DAY_MS <= until_ms}
 
 
 def settle(connection: Connection, hour_ms: int, marks: int) -> None:
