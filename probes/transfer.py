@@ -205,8 +205,8 @@ class Transfer:
             dns_s=dns_s,
             connect_s=_seconds(lookup, connect),
             tls_s=_seconds(connect, secured),
-            ttfb_s=_seconds(sent, first),
-            transfer_s=_seconds(first, total),
+            ttfb_s=_seconds(sent, first) if self._header_bytes else None,
+            transfer_s=_seconds(first, total) if self._header_bytes else None,
         )
         return phases, total / 1e6
 
