@@ -1,10 +1,8 @@
 """An app instance: routes to pages, counts what it answers, and suffers the faults of an instance."""
 
 import asyncio
-import contextlib
 import sqlite3
 import time
-from collections.abc import AsyncIterator
 
 import anyio.to_thread
 from starlette.applications import Starlette
@@ -20,7 +18,6 @@ from sample_targets.layout import Layout
 from sample_targets.serving import listen, serve
 from sample_targets.visit import Endpoint, Handler, Shop, Visit, endpoint
 
-WORKERS = 16
 BAD_NODE = "app-2"
 BAD_NODE_DELAY_S = 0.4
 
@@ -78,11 +75,6 @@ def build_app(shop: Shop) -> Starlette:
     def watch(path: str, handler: Handler) -> Route:
         return Route(path, _probe_endpoint(shop, handler))
 
-    @contextlib.asynccontextmanager
-    async def limit_workers(_: Starlette) -> AsyncIterator[None]:
-        anyio.to_thread.current_default_thread_limiter().total_tokens = WORKERS
-        yield
-
     routes = [
         page("/", pages.home),
         page("/products", pages.products),
@@ -104,7 +96,6 @@ def build_app(shop: Shop) -> Starlette:
         routes=routes,
         middleware=[Middleware(Instance, shop=shop)],
         exception_handlers={sqlite3.OperationalError: _database_failed},
-        lifespan=limit_workers,
     )
 
 
@@ -112,7 +103,7 @@ def _probe_endpoint(shop: Shop, handler: Handler) -> Endpoint:
     """An endpoint for machines: a broken release still reports its health."""
 
     async def answer(request: Request) -> Response:
-        return await anyio.to_thread.run_sync(handler, Visit(shop, request, b""))
+        return await anyio.to_thread.run_sync(handler, Visit(shop, request, b""), limiter=shop.meter.workers)
 
     answer.__name__ = handler.__name__
     return answer

@@ -145,6 +145,8 @@ class CacheServer:
             case b"SETNAME":
                 client.name = args[1].decode(errors="replace")
                 return OK
+            case b"INFO":
+                return f"id={client.number} name={client.name} db=0 resp={client.protocol}\n"
             case b"SETINFO" | b"NO-EVICT" | b"NO-TOUCH":
                 return OK
             case other:

@@ -5,11 +5,12 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 
-import anyio.to_thread
+from anyio import CapacityLimiter
 
 from sample_targets.database import Database
 from sample_targets.near_cache import NearCache
 
+WORKERS = 16
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -22,6 +23,7 @@ class Meter:
         self.logins: Counter[str] = Counter()
         self.orders: Counter[str] = Counter()
         self.busy = 0
+        self.workers = CapacityLimiter(WORKERS)
         self._requests: Counter[tuple[str, int]] = Counter()
         self._seconds: defaultdict[str, float] = defaultdict(float)
 
@@ -32,12 +34,10 @@ class Meter:
 
     def render(self, database: Database, cache: NearCache) -> str:
         """Everything in the Prometheus text format."""
-        workers = anyio.to_thread.current_default_thread_limiter()
         answered: Counter[str] = Counter()
         for (route, _), count in self._requests.items():
             answered[route] += count
         requests_by = {f'route="{route}",code="{code}"': n for (route, code), n in self._requests.items()}
-        seconds = _label("route", self._seconds)
         blocks = [
             _family("http_requests_total", "counter", "Requests answered.", requests_by),
             _family(
@@ -51,8 +51,8 @@ class Meter:
             _family("shop_cache_misses_total", "counter", "Values not found in the cache.", {"": cache.misses}),
             _family("shop_db_pool_in_use", "gauge", "Database connections in use.", {"": database.in_use}),
             _family("shop_db_pool_size", "gauge", "Database connections allowed.", {"": database.pool_size}),
-            _family("shop_workers_busy", "gauge", "Worker threads in use.", {"": workers.borrowed_tokens}),
-            _family("shop_workers_max", "gauge", "Worker threads allowed.", {"": workers.total_tokens}),
+            _family("shop_workers_busy", "gauge", "Worker threads in use.", {"": self.workers.borrowed_tokens}),
+            _family("shop_workers_max", "gauge", "Worker threads allowed.", {"": self.workers.total_tokens}),
             _family("shop_build_info", "gauge", "The instance.", {f'node="{self.node}",version="1.4.2"': 1}),
             _family("process_start_time_seconds", "gauge", "Start of the process.", {"": self.started}),
             _family("process_id", "gauge", "Number of the process.", {"": os.getpid()}),

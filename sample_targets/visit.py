@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
-from starlette.concurrency import run_in_threadpool
+import anyio.to_thread
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -87,6 +87,7 @@ def endpoint(shop: Shop, handler: Handler) -> Endpoint:
     async def answer(request: Request) -> Response:
         if shop.faults.is_on(Fault.ERROR):
             raise BrokenRelease("price table has no column 'currency'")
-        return await run_in_threadpool(handler, Visit(shop, request, await request.body()))
+        visit = Visit(shop, request, await request.body())
+        return await anyio.to_thread.run_sync(handler, visit, limiter=shop.meter.workers)
 
     return answer
