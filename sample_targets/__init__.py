@@ -3,6 +3,7 @@
 A visitor's request travels through processes of their own, each on a port of its own on loopback:
 
     visitors → web (HTTP and HTTPS) → load balancer → app-1 | app-2 → SQLite database, cache (RESP), payments
+    dns: shop.example is this machine
     invoices: a job every few seconds on the same database, with a heartbeat
 
     python -m sample_targets run [--data DIR] [--port-base N] [--rate R] [--json-ready]

@@ -38,7 +38,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     place.add_argument("--data", type=Path, help="the shop's directory (default: $SHOP_DATA, else /tmp/backwatch-shop)")
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", parents=[place], help="hold a shop until Ctrl-C")
-    run.add_argument("--port-base", type=int, default=DEFAULT_PORT_BASE, help="first of seven ports (%(default)s)")
+    run.add_argument("--port-base", type=int, default=DEFAULT_PORT_BASE, help="first of eight ports (%(default)s)")
     run.add_argument("--rate", type=float, default=DEFAULT_RATE, help="visitors' requests per second (%(default)s)")
     run.add_argument("--json-ready", action="store_true", help="print the state as one line of JSON when ready")
     status = commands.add_parser("status", parents=[place], help="where the shop listens and what is broken")

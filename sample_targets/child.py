@@ -16,6 +16,7 @@ LOG_BYTES = 1024 * 1024
 
 # Imported on demand: a cache server has no use for a web framework, nor a visitor for a cache server.
 PARTS = {
+    "dns": ("sample_targets.names", "run_names"),
     "cache": ("sample_targets.cache", "run_cache"),
     "payments": ("sample_targets.payments", "run_payments"),
     "app-1": ("sample_targets.app", "run_app_1"),

@@ -14,7 +14,7 @@ DEFAULT_RATE = 15.0
 DEFAULT_DATA = Path("/tmp/backwatch-shop")  # noqa: S108 - made with mode 0700; somebody else's directory is refused
 # What the shop shows the payment service; both know it from here.
 PAYMENT_KEY = "sk_test_sample_shop"
-LISTENERS = ("web", "https", "lb", "app-1", "app-2", "cache", "payments")
+LISTENERS = ("web", "https", "lb", "app-1", "app-2", "cache", "payments", "dns")
 
 
 def find_data(given: Path | None = None, env: Mapping[str, str] = os.environ) -> Path:
@@ -44,7 +44,7 @@ class Layout:
     @property
     def urls(self) -> dict[str, str]:
         """What a person would type to reach each listener."""
-        schemes = {"https": "https://localhost", "cache": f"redis://{HOST}"}
+        schemes = {"https": "https://localhost", "cache": f"redis://{HOST}", "dns": f"dns://{HOST}"}
         return {name: f"{schemes.get(name, f'http://{HOST}')}:{port}" for name, port in self.ports.items()}
 
     @property

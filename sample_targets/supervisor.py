@@ -21,7 +21,7 @@ from sample_targets.state import ShopRefused, claim, prepare_directory, remove_s
 
 log = logging.getLogger(__name__)
 
-PARTS = ("cache", "payments", "app-1", "app-2", "lb", "web", "invoices", "visitors")
+PARTS = ("dns", "cache", "payments", "app-1", "app-2", "lb", "web", "invoices", "visitors")
 TICK_S = 0.1
 START_PATIENCE_S = 30.0
 STOP_PATIENCE_S = 4.0
