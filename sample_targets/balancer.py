@@ -16,6 +16,7 @@ from sample_targets.exchange import (
     Response,
     Send,
     UpstreamError,
+    UpstreamRefused,
     UpstreamTimeout,
     fetch,
     receive_request,
@@ -86,8 +87,8 @@ class Balancer:
         response = _unavailable("no app node asked")
         for number, node in enumerate(candidates):
             self._retries += number > 0
-            response = await self._ask(node, request)
-            if response.status < 500 or request.method not in SAFE_METHODS or response.status == 504:
+            response, may_retry = await self._ask(node, request)
+            if not may_retry:
                 return response
         return response
 
@@ -99,16 +100,20 @@ class Balancer:
         first = next(self._turns) % len(usable)
         return usable[first:] + usable[:first]
 
-    async def _ask(self, node: Node, request: Request) -> Response:
+    async def _ask(self, node: Node, request: Request) -> tuple[Response, bool]:
+        """The node's answer, and whether another node may be asked instead."""
         node.requests += 1
+        may_retry = False
         try:
             response = await fetch(node.port, request, NODE_TIMEOUT_S)
+            may_retry = response.status >= 500 and request.method in SAFE_METHODS
         except UpstreamTimeout as error:
             response = _json(504, {"error": f"{node.name}: {error}", "upstream": node.name})
         except UpstreamError as error:
             response = _json(502, {"error": f"{node.name}: {error}", "upstream": node.name})
+            may_retry = isinstance(error, UpstreamRefused) or request.method in SAFE_METHODS
         node.errors += response.status >= 500
-        return response
+        return response, may_retry
 
     async def watch(self) -> None:
         """Check every node for ever, each at its own pace."""

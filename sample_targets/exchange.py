@@ -9,7 +9,7 @@ MAX_BODY_BYTES = 1024 * 1024
 MAX_HEAD_BYTES = 64 * 1024
 # RFC 9110 7.6.1: these concern one connection and are not passed on.
 HOP_BY_HOP = frozenset(
-    {"connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "proxy-connection"}
+    {"connection", "expect", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "proxy-connection"}
 )
 NO_BODY_STATUS = frozenset({204, 304})
 
@@ -21,6 +21,10 @@ Headers = list[tuple[str, str]]
 
 class UpstreamError(Exception):
     """An upstream could not be asked; the text says what happened."""
+
+
+class UpstreamRefused(UpstreamError):
+    """An upstream took no connection, so it cannot have done anything: any request may be tried elsewhere."""
 
 
 class UpstreamTimeout(UpstreamError):
@@ -82,7 +86,7 @@ async def fetch(port: int, request: Request, timeout_s: float, host: str = "127.
     except TimeoutError:
         raise UpstreamTimeout(f"no answer within {timeout_s:g} s") from None
     except ConnectionRefusedError:
-        raise UpstreamError("connection refused") from None
+        raise UpstreamRefused("connection refused") from None
     except asyncio.IncompleteReadError:
         raise UpstreamError("connection closed in the middle of an answer") from None
     except (OSError, ValueError, asyncio.LimitOverrunError) as error:

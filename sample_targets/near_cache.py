@@ -40,8 +40,17 @@ class NearCache:
             return json.loads(text)
         value = load()
         if value is not None:
-            self._set(key, ttl_s, json.dumps(value))
+            self.write(key, ttl_s, value)
         return value
+
+    def write(self, key: str, ttl_s: int, value: Any) -> None:
+        """Cache a value."""
+        # Spread the ends, so that what was cached together does not expire together.
+        spread_s = round(ttl_s * random.uniform(0.8, 1.2))  # noqa: S311 - no secret
+        try:
+            self._client.setex(key, spread_s, json.dumps(value))
+        except redis.RedisError:
+            return
 
     def forget(self, key: str) -> None:
         """Drop a value that changed."""
@@ -60,10 +69,3 @@ class NearCache:
         except redis.RedisError:
             return None
         return found if isinstance(found, bytes) else None
-
-    def _set(self, key: str, ttl_s: int, text: str) -> None:
-        # Spread the ends, so that what was cached together does not expire together.
-        try:
-            self._client.setex(key, round(ttl_s * random.uniform(0.8, 1.2)), text)  # noqa: S311 - no secret
-        except redis.RedisError:
-            return

@@ -49,8 +49,9 @@ def cart(visit: Visit) -> Response:
 def add_to_cart(visit: Visit) -> Response:
     """One more of a product."""
     key = visit.form.get("product", "")
-    if not key.isdigit() or _shelf(visit.shop).product(int(key)) is None:
+    if not (key.isascii() and key.isdecimal() and _shelf(visit.shop).product(int(key))):
         return _page(_shelf(visit.shop), "Cart", template.render_notice("There is no such product."), 400)
+    key = str(int(key))
     session = visit.find_session() or visit.shop.sessions.start()
     if key in session.cart or len(session.cart) < MAX_CART_LINES:
         visit.shop.sessions.keep_cart(session, {**session.cart, key: session.cart.get(key, 0) + 1})
@@ -144,7 +145,7 @@ def name_of(visit: Visit, user_id: int) -> str:
 
 
 def _is_genuine(visit: Visit, session: Session) -> bool:
-    return secrets.compare_digest(visit.form.get("csrf", ""), session.csrf)
+    return secrets.compare_digest(visit.form.get("csrf", "").encode(), session.csrf.encode())
 
 
 def _shelf(shop: Shop) -> Shelf:

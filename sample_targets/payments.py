@@ -50,7 +50,7 @@ def build_payments() -> Starlette:
         try:
             order = json.loads(await request.body())
             amount_cents, currency, card = int(order["amount_cents"]), str(order["currency"]), str(order["card"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, OverflowError):
             return JSONResponse({"error": "amount_cents, currency and card are needed"}, status_code=400)
         if card == DECLINED_CARD or amount_cents <= 0:
             return JSONResponse({"error": "card declined"}, status_code=402)

@@ -4,7 +4,7 @@ import hashlib
 import json
 import secrets
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sample_targets import catalogue
@@ -23,6 +23,7 @@ class Session:
     user_id: int | None
     csrf: str
     cart: dict[str, int]
+    ends: int
 
 
 class Sessions:
@@ -34,12 +35,14 @@ class Sessions:
 
     def start(self, user_id: int | None = None, cart: dict[str, int] | None = None) -> Session:
         """A new session under a new token."""
-        session = Session(secrets.token_urlsafe(24), user_id, secrets.token_urlsafe(18), cart or {})
-        row = (_hash(session.token), user_id, session.csrf, json.dumps(session.cart), int(time.time()) + LIFE_S)
+        ends = int(time.time()) + LIFE_S
+        session = Session(secrets.token_urlsafe(24), user_id, secrets.token_urlsafe(18), cart or {}, ends)
+        row = (_hash(session.token), user_id, session.csrf, json.dumps(session.cart), ends)
         with self._database.transaction() as connection:
             connection.execute(
                 "INSERT INTO session (token_hash, user_id, csrf, cart, ends) VALUES (?, ?, ?, ?, ?)", row
             )
+        self._remember(session)
         return session
 
     def find(self, token: str | None) -> Session | None:
@@ -49,7 +52,7 @@ class Sessions:
         row = self._cache.read(_key(token), CACHE_S, lambda: self._load(token))
         if row is None or row["ends"] < time.time():
             return None
-        return Session(token, row["user_id"], row["csrf"], json.loads(row["cart"]))
+        return Session(token, row["user_id"], row["csrf"], json.loads(row["cart"]), row["ends"])
 
     def keep_cart(self, session: Session, cart: dict[str, int]) -> None:
         """Store another cart."""
@@ -57,7 +60,7 @@ class Sessions:
             connection.execute(
                 "UPDATE session SET cart = ? WHERE token_hash = ?", (json.dumps(cart), _hash(session.token))
             )
-        self._cache.forget(_key(session.token))
+        self._remember(replace(session, cart=cart))
 
     def end(self, session: Session) -> None:
         """Forget the session: its token is worth nothing from now on."""
@@ -74,6 +77,10 @@ class Sessions:
         if before is not None:
             self.end(before)
         return self.start(user["id"], before.cart if before else None)
+
+    def _remember(self, session: Session) -> None:
+        row = {"user_id": session.user_id, "csrf": session.csrf, "cart": json.dumps(session.cart), "ends": session.ends}
+        self._cache.write(_key(session.token), CACHE_S, row)
 
     def _load(self, token: str) -> dict[str, Any] | None:
         with self._database.connect() as connection:

@@ -5,9 +5,11 @@ from typing import Any
 from sample_targets.database import Database
 from sample_targets.near_cache import NearCache
 
-LIST_CACHE_S = 20
-PRODUCT_CACHE_S = 40
+LIST_CACHE_S = 30
+PRODUCT_CACHE_S = 60
 MENU_CACHE_S = 60
+# What SQLite can compare an identifier with.
+LARGEST_ID = 2**63 - 1
 Row = dict[str, Any]
 
 
@@ -38,6 +40,8 @@ class Shelf:
 
     def product(self, product_id: int) -> Row | None:
         """One product, or None."""
+        if product_id > LARGEST_ID:
+            return None
         sql = "SELECT id, name, category, price_cents, description FROM product WHERE id = ?"
         rows = self._cache.read(f"product:{product_id}", PRODUCT_CACHE_S, lambda: self._load(sql, product_id) or None)
         return rows[0] if rows else None
