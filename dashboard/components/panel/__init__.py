@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ Cell = str | Mapping[str, Any] | None | Sequence[Any]
 Block = Mapping[str, Any]
 
 
+@cache
 def _renderer() -> st.components.v2.types.ComponentRenderer:
     return st.components.v2.component(
         "backwatch_panel",

@@ -1,6 +1,7 @@
 """The request path as a drawing: tiers as columns, targets as cards, who needs whom as lines."""
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import streamlit as st
 _HERE = Path(__file__).parent
 
 
+@cache
 def _renderer() -> st.components.v2.types.ComponentRenderer:
     return st.components.v2.component(
         "backwatch_request_path",

@@ -1,5 +1,6 @@
 """The wall on a page: every check at a glance, polling `/api/v1/wall` by itself."""
 
+from functools import cache
 from pathlib import Path
 
 import streamlit as st
@@ -7,6 +8,7 @@ import streamlit as st
 _HERE = Path(__file__).parent
 
 
+@cache
 def _renderer() -> st.components.v2.types.ComponentRenderer:
     return st.components.v2.component(
         "backwatch_wall",
