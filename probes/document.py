@@ -91,7 +91,7 @@ _Loader.add_implicit_resolver(
 _Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?(0|[1-9][0-9]*)$"), list("-+0123456789"))
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?([0-9]+\.[0-9]*|\.[0-9]+|[0-9]+)([eE][-+]?[0-9]+)?$"),
+    re.compile(r"^[-+]?([0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?$"),
     list("-+.0123456789"),
 )
 
@@ -160,6 +160,11 @@ class Document:
             return self.problem(where, f"unknown key {key!r}", did_you_mean(key, known))
         if detail["type"] == "missing":
             return self.problem(where[:-1], f"{detail['loc'][-1]!r} is missing")
+        if detail["type"] in {"enum", "literal_error"}:
+            word = str(self.at(where))
+            return self.problem(
+                where, f"unknown word {word!r}", did_you_mean(word, re.findall(r"'([^']*)'", detail["msg"]))
+            )
         message = detail["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
         return self.problem(where, message)
 
@@ -192,7 +197,7 @@ def did_you_mean(word: str, known: Sequence[str]) -> str:
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     if near:
         return f"did you mean {near[0]!r}?"
-    return f"known: {', '.join(sorted(known))}" if 0 < len(known) <= 40 else ""
+    return f"known: {', '.join(sorted(set(known)))}" if 0 < len(known) <= 40 else ""
 
 
 def _known_keys(model: type[BaseModel], loc: Key) -> list[str]:
