@@ -106,9 +106,7 @@ def _race(addresses: Sequence[str], port: int, deadline: Deadline, where: str, p
     raise failure or Failure(Reason.DNS_NXDOMAIN, f"{where}: the name has no address", phases=phases)
 
 
-def _start(
-    address: str, port: int, selector: selectors.BaseSelector, where: str, phases: Phases
-) -> Failure | None:
+def _start(address: str, port: int, selector: selectors.BaseSelector, where: str, phases: Phases) -> Failure | None:
     try:
         sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
     except OSError as error:
