@@ -1,43 +1,52 @@
 """How the store is opened: SQLite with the pragmas of store.md, or PostgreSQL; one way to read, one way to write."""
 
 import json
+import os
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
 
 BUSY_TIMEOUT_MS = 5000
 
 
+class StoreError(Exception):
+    """The store could not be read or written now; nothing of the transaction was kept. The text is for people."""
+
+
 def open_database(url: str, *, durable: bool = False) -> Engine:
-    """An engine on the store; creates nothing but the file's folder and its page size.
+    """An engine on the store; creates nothing but the file (mode 0600), its folder and its page size.
 
     `durable` makes SQLite sync on every commit, for whoever writes incidents and notifications.
     """
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
-        return create_engine(parsed, pool_pre_ping=True, json_serializer=json.dumps)
-    if parsed.database:
-        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+        return _open_postgresql(parsed)
+    file = database_file(parsed)
+    if file is not None:
+        _create_private(file)
     engine = create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000, "check_same_thread": False})
 
     @event.listens_for(engine, "connect")
     def set_pragmas(connection: sqlite3.Connection, _record: ConnectionPoolEntry) -> None:
         connection.isolation_level = None  # transactions are ours: see begin()
         for pragma in (
+            f"busy_timeout = {BUSY_TIMEOUT_MS}",
             "page_size = 16384",
             "auto_vacuum = INCREMENTAL",
-            "journal_mode = WAL",
             f"synchronous = {'FULL' if durable else 'NORMAL'}",
-            f"busy_timeout = {BUSY_TIMEOUT_MS}",
             "journal_size_limit = 67108864",
         ):
             connection.execute(f"PRAGMA {pragma}").close()
+        _use_log(connection)
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
@@ -48,17 +57,39 @@ def open_database(url: str, *, durable: bool = False) -> Engine:
     return engine
 
 
+def database_file(url: str | URL | Engine) -> Path | None:
+    """The file of an embedded store; None for a server and for a database in memory."""
+    parsed = url.url if isinstance(url, Engine) else make_url(url)
+    if parsed.get_backend_name() != "sqlite" or not parsed.database or parsed.database == ":memory:":
+        return None
+    return Path(parsed.database).absolute()
+
+
+def say_where(url: str | URL | Engine) -> str:
+    """The store's address for people, without its password."""
+    parsed = url.url if isinstance(url, Engine) else make_url(url)
+    file = database_file(parsed)
+    return str(file) if file else parsed.render_as_string(hide_password=True)
+
+
 @contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
-    """A transaction that writes: committed at the end, rolled back when anything is raised."""
-    with engine.connect().execution_options(transaction="IMMEDIATE") as connection, connection.begin():
+    """A transaction that writes: committed at the end, rolled back when anything is raised. Raises StoreError."""
+    with (
+        speaking(engine),
+        engine.connect().execution_options(transaction="IMMEDIATE") as connection,
+        connection.begin(),
+    ):
         yield connection
 
 
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
-    """A short transaction that reads. Fetch everything inside: an open one keeps SQLite's log growing."""
-    with engine.connect() as connection, connection.begin():
+    """A short transaction that reads. Fetch everything inside: an open one keeps SQLite's log growing.
+
+    Raises StoreError.
+    """
+    with speaking(engine), engine.connect() as connection, connection.begin():
         yield connection
 
 
@@ -71,3 +102,80 @@ def upsert(connection: Connection) -> Any:
     from sqlalchemy.dialects import sqlite
 
     return sqlite.insert
+
+
+def is_sqlite(engine: Engine | Connection) -> bool:
+    """Whether this is the embedded store."""
+    return engine.dialect.name == "sqlite"
+
+
+def _open_postgresql(url: URL) -> Engine:
+    # Without keepalives a vanished server holds a writer for the two hours of the system's default.
+    return create_engine(
+        url,
+        pool_pre_ping=True,
+        pool_recycle=3600,
+        pool_timeout=10,
+        json_serializer=json.dumps,
+        connect_args={
+            "connect_timeout": 5,
+            "keepalives_idle": 30,
+            "keepalives_interval": 10,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 30_000,
+            "application_name": "backwatch",
+            "options": "-c timezone=UTC -c lock_timeout=5s -c idle_in_transaction_session_timeout=120s",
+        },
+    )
+
+
+def _create_private(file: Path) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    except FileExistsError:
+        return
+
+
+def _use_log(connection: sqlite3.Connection) -> None:
+    # Two processes that open a new file at once: changing the journal's mode does not wait for the busy timeout.
+    for attempt in range(50):
+        try:
+            connection.execute("PRAGMA journal_mode = WAL").close()
+        except sqlite3.OperationalError as error:
+            if attempt == 49 or error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                raise
+            time.sleep(0.05)
+        else:
+            return
+
+
+@contextmanager
+def speaking(engine: Engine) -> Iterator[None]:
+    """Errors of the database as StoreError, in words."""
+    try:
+        yield
+    except IntegrityError:
+        raise  # a broken promise of the caller's statements, not the store's state
+    except (DBAPIError, PoolTimeout, sqlite3.Error) as error:
+        raise StoreError(f"{_say_what(error)} ({say_where(engine)})") from error
+
+
+def _say_what(error: Exception) -> str:
+    cause = getattr(error, "orig", None) or error
+    code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
+    words = {
+        sqlite3.SQLITE_BUSY: f"the store is locked by another process for more than {BUSY_TIMEOUT_MS / 1000:g} s",
+        sqlite3.SQLITE_FULL: "the disk of the store is full",
+        sqlite3.SQLITE_IOERR: "the store's file cannot be read or written: disk full, over quota or failing",
+        sqlite3.SQLITE_READONLY: "the store's file is read-only",
+        sqlite3.SQLITE_CANTOPEN: "the store's file cannot be opened",
+        sqlite3.SQLITE_CORRUPT: "the store's file is damaged: stop Backwatch and run `backwatch db check`",
+        sqlite3.SQLITE_NOTADB: "the store's file is no SQLite database",
+    }
+    text = " ".join(str(cause).split())
+    if code in words:
+        return f"{words[code]}: {text}"
+    if "no such table" in text or getattr(cause, "sqlstate", None) == "42P01":
+        return f"the store has no tables yet, run `backwatch db upgrade`: {text}"
+    return f"the store failed: {text or type(cause).__name__}"

@@ -104,13 +104,22 @@ def _rollup(name: str) -> Table:
 rollup_h = _rollup("rollup_h")
 rollup_d = _rollup("rollup_d")
 
+# Hours whose rollup is due: closed ones, and old ones that a late result came into. `marks` counts what came in since,
+# so that whoever rolled an hour up removes it only if nothing came in meanwhile.
+due_hour = Table(
+    "due_hour",
+    metadata,
+    Column("bucket_ms", BigInteger, primary_key=True, autoincrement=False),
+    Column("marks", Integer, nullable=False),
+)
+
 # What the overview shows of a series beside its state; rewritten hourly.
 summary = Table(
     "summary",
     metadata,
     Column("series_id", Integer, primary_key=True, autoincrement=False),
     Column("until_ms", BigInteger, nullable=False),  # end of the last hour that is counted in
-    Column("uptime_24h", Text),  # JSON [ok, judged] counts, so that the open hour can be added
+    Column("uptime_24h", Text),  # JSON [ok, judged, expected] counts, so that the open hour can be added
     Column("uptime_7d", Text),
     Column("uptime_30d", Text),
     Column("uptime_90d", Text),
@@ -163,6 +172,7 @@ push = Table(
     Column("kind", String(10), nullable=False),
     Column("exit_code", Integer),
     Column("text", String(500), nullable=False),
+    sqlite_autoincrement=True,  # readers remember the last id: none may be given twice
 )
 
 # What happened beside the results: our own gaps, clock jumps, configuration changes, deploys.

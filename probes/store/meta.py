@@ -1,0 +1,37 @@
+"""Which small facts does the store keep about itself? Watermarks, markers."""
+
+from sqlalchemy import Connection, Engine, delete, select
+
+from probes.store.database import reading, upsert, writing
+from probes.store.tables import meta
+
+ROLLED_MS = "rolled_ms"
+"""Hours before this one have been given to the rollups (`due_hour` says which of them are still to be done)."""
+PRUNED_MS = "pruned_ms"
+"""Single results before this time have been deleted."""
+
+
+def get_meta(engine: Engine, key: str) -> str | None:
+    """The value of a key, None where there is none."""
+    with reading(engine) as connection:
+        return connection.scalar(select(meta.c.value).where(meta.c.key == key))
+
+
+def set_meta(engine: Engine, key: str, value: str | None) -> None:
+    """Set a key; None removes it."""
+    with writing(engine) as connection:
+        if value is None:
+            connection.execute(delete(meta).where(meta.c.key == key))
+        else:
+            put(connection, key, value)
+
+
+def put(connection: Connection, key: str, value: str) -> None:
+    """Set a key within a transaction."""
+    insert = upsert(connection)(meta).values(key=key, value=value)
+    connection.execute(insert.on_conflict_do_update(index_elements=["key"], set_={"value": value}))
+
+
+def get_ms(connection: Connection, key: str) -> int:
+    """A time within a transaction; 0 where there is none."""
+    return int(connection.scalar(select(meta.c.value).where(meta.c.key == key)) or 0)

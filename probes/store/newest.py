@@ -1,0 +1,103 @@
+"""How the newest result of each series follows a batch: forward only, whatever order results come in."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from probes.store.database import upsert
+from probes.store.tables import hot, state
+
+Row = Mapping[str, Any]
+_COPIED = ("slot_ms", "status", "code", "total_us", "error_id")
+_CHUNK = 500
+
+
+@dataclass(slots=True)
+class _Newest:
+    values: dict[str, Any]
+    late_ms: int | None = None  # oldest row of the batch that came after a newer one
+
+
+def update_states(connection: Connection, rows: Sequence[Row]) -> None:
+    """Bring `state` up to a batch that is already in `hot`; rows are in slot order, one a (slot, series)."""
+    by_series: dict[int, list[Row]] = defaultdict(list)
+    for row in rows:
+        by_series[row["series_id"]].append(row)
+    before = _load(connection, list(by_series))
+    after = {series_id: follow(before.get(series_id), batch) for series_id, batch in by_series.items()}
+    _mend_late(connection, after)
+    changed = [newest.values for series_id, newest in sorted(after.items()) if newest.values != before.get(series_id)]
+    if changed:
+        insert = upsert(connection)(state)
+        columns = {column.name: insert.excluded[column.name] for column in state.c if not column.primary_key}
+        connection.execute(insert.on_conflict_do_update(index_elements=["series_id"], set_=columns), changed)
+
+
+def follow(before: Mapping[str, Any] | None, batch: Sequence[Row]) -> _Newest:
+    """The newest result after a batch in slot order; a late row never turns it back."""
+    newest = _Newest(dict(before) if before else {})
+    for row in batch:
+        values = newest.values
+        if values and row["slot_ms"] <= values["slot_ms"]:
+            if row["slot_ms"] < values["slot_ms"] and newest.late_ms is None:
+                newest.late_ms = row["slot_ms"]
+            continue
+        same = bool(values) and values["status"] == row["status"]
+        newest.values = {
+            "series_id": row["series_id"],
+            "prev_slot_ms": values["slot_ms"] if values else None,
+            "since_ms": values["since_ms"] if same else row["slot_ms"],
+            **{name: row[name] for name in _COPIED},
+        }
+    return newest
+
+
+def mend(values: Mapping[str, Any], window: Sequence[tuple[int, int]]) -> dict[str, Any]:
+    """`prev_slot_ms` and `since_ms` again, from all (slot, status) of the series at and after its oldest late row.
+
+    Before the late row came, every result from `since_ms` on had the same status and the one before it another.
+    """
+    mended = dict(values)
+    if len(window) > 1:
+        mended["prev_slot_ms"] = window[-2][0]
+    since_ms = None
+    for slot_ms, status in reversed(window):
+        if status != values["status"]:
+            break
+        since_ms = slot_ms
+    else:
+        since_ms = min(values["since_ms"], window[0][0]) if window else values["since_ms"]
+    if since_ms is not None:
+        mended["since_ms"] = since_ms
+    return mended
+
+
+def _load(connection: Connection, series_ids: Sequence[int]) -> dict[int, dict[str, Any]]:
+    found: dict[int, dict[str, Any]] = {}
+    for start in range(0, len(series_ids), _CHUNK):
+        query = select(state).where(state.c.series_id.in_(series_ids[start : start + _CHUNK]))
+        if connection.dialect.name == "postgresql":
+            query = query.with_for_update()
+        found.update({row["series_id"]: dict(row) for row in connection.execute(query).mappings()})
+    return found
+
+
+def _mend_late(connection: Connection, after: Mapping[int, _Newest]) -> None:
+    late = {series_id: newest.late_ms for series_id, newest in after.items() if newest.late_ms is not None}
+    if not late:
+        return
+    windows: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    ids = list(late)
+    for start in range(0, len(ids), _CHUNK):
+        query = (
+            select(hot.c.series_id, hot.c.slot_ms, hot.c.status)
+            .where(hot.c.slot_ms >= min(late.values()), hot.c.series_id.in_(ids[start : start + _CHUNK]))
+            .order_by(hot.c.slot_ms)
+        )
+        for series_id, slot_ms, status in connection.execute(query):
+            windows[series_id].append((slot_ms, status))
+    for series_id in late:
+        after[series_id].values = mend(after[series_id].values, windows[series_id])

@@ -1,0 +1,119 @@
+"""How single results are written and read back."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Engine
+
+from probes.result import Result
+from probes.store import due
+from probes.store.database import reading, upsert, writing
+from probes.store.fresh import find_fresh
+from probes.store.interning import Interning
+from probes.store.meta import PRUNED_MS, ROLLED_MS, get_ms
+from probes.store.newest import update_states
+from probes.store.rows import MAX_INT, STATUS_CODES, find_series, pack_metrics, to_result, to_us, with_names
+from probes.store.tables import hot
+
+Row = dict[str, Any]
+
+
+class ResultWriter:
+    """Writes batches of results. One a process: it remembers the ids of series and errors."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._interning = Interning()
+
+    def save(self, results: Sequence[Result]) -> int:
+        """Keep a batch in one transaction; the number of rows that were new is returned.
+
+        A result whose (check, location, slot) is there already is ignored, one older than the retention too. Raises
+        StoreError, and then nothing of the batch was kept: hand it over again.
+        """
+        if not results:
+            return 0
+        try:
+            with writing(self._engine) as connection:
+                saved = self._save(connection, results)
+        except BaseException:
+            self._interning.drop()
+            raise
+        self._interning.keep()
+        return saved
+
+    def _save(self, connection: Connection, results: Sequence[Result]) -> int:
+        due.share(connection)
+        rolled_ms, pruned_ms = get_ms(connection, ROLLED_MS), get_ms(connection, PRUNED_MS)
+        kept = [result for result in results if result.slot_ms >= pruned_ms]
+        rows = self._rows(connection, kept)
+        saved = _insert(connection, rows)
+        update_states(connection, rows)
+        due.mark(connection, {due.hour_of(row["slot_ms"]) for row in rows if row["slot_ms"] < rolled_ms})
+        return saved
+
+    def _rows(self, connection: Connection, results: Sequence[Result]) -> list[Row]:
+        series = self._interning.series_ids(connection, ((result.check_id, result.location) for result in results))
+        errors = self._interning.error_ids(connection, results)
+        rows: dict[tuple[int, int], Row] = {}
+        for result, error_id in zip(results, errors, strict=True):
+            series_id = series[result.check_id, result.location]
+            rows.setdefault((result.slot_ms, series_id), _row(result, series_id, error_id))
+        return [rows[key] for key in sorted(rows)]
+
+
+def load_results(  # noqa: PLR0917
+    engine: Engine,
+    check_id: str,
+    from_ms: int,
+    to_ms: int,
+    limit: int | None = None,
+    newest_first: bool = True,
+    location: str | None = None,
+) -> list[Result]:
+    """Results of a check with from_ms <= slot_ms < to_ms, at most `limit`."""
+    with reading(engine) as connection:
+        ids = list(find_series(connection, check_id, location))
+        query = (
+            with_names()
+            .where(hot.c.slot_ms >= from_ms, hot.c.slot_ms < to_ms, hot.c.series_id.in_(ids))
+            .order_by(hot.c.slot_ms.desc() if newest_first else hot.c.slot_ms)
+        )
+        rows = connection.execute(query.limit(limit) if limit is not None else query).fetchall() if ids else []
+    return [to_result(row) for row in rows]
+
+
+def load_fresh_results(engine: Engine, seen: Mapping[tuple[str, str], int]) -> list[Result]:
+    """Every result newer than the slot seen of its (check, location), in slot order; at most three hours back.
+
+    What was never seen counts as seen before those three hours. Cheap when nothing was missed: a reader that saw the
+    result before the newest reads only the newest.
+    """
+    with reading(engine) as connection:
+        return [to_result(row) for row in find_fresh(connection, seen)]
+
+
+def _row(result: Result, series_id: int, error_id: int | None) -> Row:
+    phases = result.phases
+    return {
+        "slot_ms": result.slot_ms,
+        "series_id": series_id,
+        "status": STATUS_CODES[result.status],
+        "code": None if result.code is None else max(-MAX_INT, min(result.code, MAX_INT)),
+        "total_us": to_us(result.duration_s),
+        "dns_us": to_us(phases.dns_s),
+        "connect_us": to_us(phases.connect_s),
+        "tls_us": to_us(phases.tls_s),
+        "ttfb_us": to_us(phases.ttfb_s),
+        "transfer_us": to_us(phases.transfer_s),
+        "late_ms": min(result.late_ms, MAX_INT),
+        "error_id": error_id,
+        "metrics": pack_metrics(result.metrics),
+    }
+
+
+def _insert(connection: Connection, rows: Sequence[Row]) -> int:
+    if not rows:
+        return 0
+    insert = upsert(connection)(hot).on_conflict_do_nothing()
+    return int(connection.execute(insert, rows, execution_options={"preserve_rowcount": True}).rowcount)

@@ -1,0 +1,123 @@
+"""How long did most runs take? A mergeable picture of durations that gives every percentile within 1 %.
+
+Counts in buckets of logarithmic width, as in DDSketch (Masson, Rim, Lee: "DDSketch: a fast and fully-mergeable
+quantile sketch with relative-error guarantees", VLDB 2019): bucket i holds gamma^(i-1) < x <= gamma^i with
+gamma = (1 + a) / (1 - a), and its middle 2 gamma^i / (gamma + 1) is within a of everything in it.
+"""
+
+import math
+from collections.abc import Iterator
+from functools import lru_cache
+
+RELATIVE_ERROR = 0.01
+
+_VERSION = 1
+_GAMMA = (1 + RELATIVE_ERROR) / (1 - RELATIVE_ERROR)
+_PER_LOG = 1 / math.log(_GAMMA)
+
+
+@lru_cache(maxsize=65_536)
+def bucket_of(us: int) -> int:
+    """The bucket of a duration in microseconds, which is at least 1."""
+    return math.ceil(math.log(us) * _PER_LOG)
+
+
+class Sketch:
+    """Durations in microseconds. Merging is exact: any order and grouping gives the same sketch."""
+
+    __slots__ = ("_buckets", "_zeros", "n")
+
+    def __init__(self) -> None:
+        self.n = 0
+        self._zeros = 0
+        self._buckets: dict[int, int] = {}
+
+    def add(self, us: int) -> None:
+        """Count one duration; less than a microsecond counts as zero."""
+        self.n += 1
+        if us < 1:
+            self._zeros += 1
+        else:
+            bucket = bucket_of(us)
+            self._buckets[bucket] = self._buckets.get(bucket, 0) + 1
+
+    def merge(self, other: "Sketch") -> None:
+        """Count everything the other sketch has counted."""
+        self.n += other.n
+        self._zeros += other._zeros
+        for bucket, count in other._buckets.items():
+            self._buckets[bucket] = self._buckets.get(bucket, 0) + count
+
+    def quantile(self, q: float) -> float | None:
+        """The q-quantile (0 <= q <= 1) in microseconds; None if nothing was counted.
+
+        Within 1 % of the value at rank floor(q (n - 1)).
+        """
+        if not self.n:
+            return None
+        rank = math.floor(q * (self.n - 1))
+        below = self._zeros
+        if rank < below:
+            return 0.0
+        for bucket in sorted(self._buckets):
+            below += self._buckets[bucket]
+            if rank < below:
+                return float(2 * _GAMMA**bucket / (_GAMMA + 1))
+        return None
+
+    def to_bytes(self) -> bytes:
+        """Version, zeros, then for each bucket its distance from the one before and its count, as varints."""
+        out = bytearray([_VERSION])
+        _put(out, self._zeros)
+        last = 0
+        for bucket in sorted(self._buckets):
+            _put(out, bucket - last)
+            _put(out, self._buckets[bucket])
+            last = bucket
+        return bytes(out)
+
+    @classmethod
+    def from_bytes(cls, data: bytes | memoryview | None) -> "Sketch":
+        """The sketch of `to_bytes`; an empty one for None. Raises ValueError for bytes of another kind."""
+        sketch = cls()
+        if not data:
+            return sketch
+        if data[0] != _VERSION:
+            raise ValueError(f"sketch of version {data[0]}, this program knows {_VERSION}")
+        numbers = _numbers(data)
+        sketch._zeros = sketch.n = next(numbers, 0)
+        bucket = 0
+        for distance in numbers:
+            bucket += distance
+            count = next(numbers)
+            sketch._buckets[bucket] = count
+            sketch.n += count
+        return sketch
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Sketch):
+            return NotImplemented
+        return self._zeros == other._zeros and self._buckets == other._buckets
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"Sketch(n={self.n}, p50={self.quantile(0.5)})"
+
+
+def _put(out: bytearray, number: int) -> None:
+    while number > 127:
+        out.append(number & 127 | 128)
+        number >>= 7
+    out.append(number)
+
+
+def _numbers(data: bytes | memoryview) -> Iterator[int]:
+    number = shift = 0
+    for byte in data[1:]:
+        number |= (byte & 127) << shift
+        if byte > 127:
+            shift += 7
+        else:
+            yield number
+            number = shift = 0

@@ -1,0 +1,140 @@
+"""What do many results of one check come to? Counts, sums and a sketch: the row of a rollup, and how rows add up.
+
+Latency counts only where the target answered. A refused connection takes a millisecond and a dead host the whole
+deadline: neither says how fast the target is. What came back too late (value_limit) or with an error code did answer.
+"""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Row
+
+from probes.result import Phases, Reason
+from probes.store.rows import to_s
+from probes.store.sketch import Sketch
+
+PHASES = ("dns_us", "connect_us", "tls_us", "ttfb_us", "transfer_us")
+_DOWN, _UNKNOWN = 2, 3
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts by status (in the order of `rows.STATUSES`), sums of phases in microseconds, latency, metrics, codes."""
+
+    counts: list[int] = field(default_factory=lambda: [0, 0, 0, 0])
+    phases: list[int] = field(default_factory=lambda: [0, 0, 0, 0, 0])
+    min_us: int | None = None
+    max_us: int | None = None
+    sketch: Sketch = field(default_factory=Sketch)
+    metrics: dict[str, list[float]] = field(default_factory=dict)  # count, sum, least, greatest
+    codes: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def n(self) -> int:
+        """How many results."""
+        return sum(self.counts)
+
+    @property
+    def ok(self) -> int:
+        """Results in which the target served: up or degraded."""
+        return self.counts[0] + self.counts[1]
+
+    @property
+    def judged(self) -> int:
+        """Results that say something of the target: all but unknown."""
+        return self.ok + self.counts[_DOWN]
+
+    def add(self, row: Row[Any]) -> None:
+        """Count a row of hot with its `reason`."""
+        self.counts[row.status] += 1
+        if row.code is not None:
+            self.codes[row.code] = self.codes.get(row.code, 0) + 1
+        if row.total_us is not None and answered(row.status, row.code, row.reason):
+            self._add_latency(row)
+        if row.metrics is not None:
+            for name, value in json.loads(row.metrics).items():
+                self._add_metric(name, [1, value, value, value])
+
+    def merge(self, row: Row[Any]) -> None:
+        """Count a row of a rollup."""
+        for index, count in enumerate((row.up, row.degraded, row.down, row.unknown)):
+            self.counts[index] += count
+        for index, name in enumerate(PHASES):
+            self.phases[index] += getattr(row, name)
+        self._widen(row.min_us, row.max_us)
+        self.sketch.merge(Sketch.from_bytes(row.sketch))
+        for name, values in json.loads(row.metrics or "{}").items():
+            self._add_metric(name, values)
+        for code, count in json.loads(row.codes or "{}").items():
+            self.codes[int(code)] = self.codes.get(int(code), 0) + count
+
+    def to_row(self, bucket_ms: int, series_id: int) -> dict[str, Any]:
+        """The row of a rollup: the same for the same results, in whatever order they were counted."""
+        up, degraded, down, unknown = self.counts
+        return {
+            "bucket_ms": bucket_ms,
+            "series_id": series_id,
+            "n": self.n,
+            "up": up,
+            "degraded": degraded,
+            "down": down,
+            "unknown": unknown,
+            **dict(zip(PHASES, self.phases, strict=True)),
+            "min_us": self.min_us,
+            "max_us": self.max_us,
+            "sketch": self.sketch.to_bytes() if self.sketch.n else None,
+            "metrics": _json(self.metrics),
+            "codes": _json(self.codes),
+        }
+
+    def quantile_s(self, q: float) -> float | None:
+        """A percentile of the latency in seconds, within 1 % and never outside what was measured."""
+        us = self.sketch.quantile(q)
+        if us is None or self.min_us is None or self.max_us is None:
+            return None
+        return min(max(us, self.min_us), self.max_us) / 1e6
+
+    def mean_phases(self) -> Phases:
+        """Mean seconds of each phase over the runs that were answered; None for a phase that never happened."""
+        n = self.sketch.n
+        return Phases(*(to_s(total / n) if n and total else None for total in self.phases))
+
+    def mean_metrics(self) -> dict[str, float]:
+        """Mean of each metric over the results that had it."""
+        return {name: values[1] / values[0] for name, values in sorted(self.metrics.items())}
+
+    def _add_latency(self, row: Row[Any]) -> None:
+        self.sketch.add(row.total_us)
+        self._widen(row.total_us, row.total_us)
+        phases = self.phases
+        for index, us in enumerate((row.dns_us, row.connect_us, row.tls_us, row.ttfb_us, row.transfer_us)):
+            if us:
+                phases[index] += us
+
+    def _widen(self, least: int | None, greatest: int | None) -> None:
+        if least is not None and (self.min_us is None or least < self.min_us):
+            self.min_us = least
+        if greatest is not None and (self.max_us is None or greatest > self.max_us):
+            self.max_us = greatest
+
+    def _add_metric(self, name: str, values: list[float]) -> None:
+        known = self.metrics.get(name)
+        if known is None:
+            self.metrics[name] = list(values)
+            return
+        known[0] += values[0]
+        known[1] += values[1]
+        known[2] = min(known[2], values[2])
+        known[3] = max(known[3], values[3])
+
+
+def answered(status: int, code: int | None, reason: str | None) -> bool:
+    """Whether a result's duration is the time of an answer."""
+    if status < _DOWN:
+        return True
+    return status == _DOWN and (code is not None or reason == Reason.VALUE_LIMIT)
+
+
+def _json(values: dict[Any, Any]) -> str | None:
+    return json.dumps(values, separators=(",", ":"), sort_keys=True) if values else None
