@@ -8,10 +8,9 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from probes.store.database import upsert
+from probes.store.rows import HotRow
 from probes.store.tables import hot, state
 
-Row = Mapping[str, Any]
-_COPIED = ("slot_ms", "status", "code", "total_us", "error_id")
 _CHUNK = 500
 
 
@@ -21,11 +20,11 @@ class _Newest:
     late_ms: int | None = None  # oldest row of the batch that came after a newer one
 
 
-def update_states(connection: Connection, rows: Sequence[Row]) -> None:
+def update_states(connection: Connection, rows: Sequence[HotRow]) -> None:
     """Bring `state` up to a batch that is already in `hot`; rows are in slot order, one a (slot, series)."""
-    by_series: dict[int, list[Row]] = defaultdict(list)
+    by_series: dict[int, list[HotRow]] = defaultdict(list)
     for row in rows:
-        by_series[row["series_id"]].append(row)
+        by_series[row.series_id].append(row)
     before = _load(connection, list(by_series))
     after = {series_id: follow(before.get(series_id), batch) for series_id, batch in by_series.items()}
     _mend_late(connection, after)
@@ -36,21 +35,25 @@ def update_states(connection: Connection, rows: Sequence[Row]) -> None:
         connection.execute(insert.on_conflict_do_update(index_elements=["series_id"], set_=columns), changed)
 
 
-def follow(before: Mapping[str, Any] | None, batch: Sequence[Row]) -> _Newest:
+def follow(before: Mapping[str, Any] | None, batch: Sequence[HotRow]) -> _Newest:
     """The newest result after a batch in slot order; a late row never turns it back."""
     newest = _Newest(dict(before) if before else {})
     for row in batch:
         values = newest.values
-        if values and row["slot_ms"] <= values["slot_ms"]:
-            if row["slot_ms"] < values["slot_ms"] and newest.late_ms is None:
-                newest.late_ms = row["slot_ms"]
+        if values and row.slot_ms <= values["slot_ms"]:
+            if row.slot_ms < values["slot_ms"] and newest.late_ms is None:
+                newest.late_ms = row.slot_ms
             continue
-        same = bool(values) and values["status"] == row["status"]
+        same = bool(values) and values["status"] == row.status
         newest.values = {
-            "series_id": row["series_id"],
+            "series_id": row.series_id,
             "prev_slot_ms": values["slot_ms"] if values else None,
-            "since_ms": values["since_ms"] if same else row["slot_ms"],
-            **{name: row[name] for name in _COPIED},
+            "since_ms": values["since_ms"] if same else row.slot_ms,
+            "slot_ms": row.slot_ms,
+            "status": row.status,
+            "code": row.code,
+            "total_us": row.total_us,
+            "error_id": row.error_id,
         }
     return newest
 

@@ -1,21 +1,18 @@
 """How single results are written and read back."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from sqlalchemy import Connection, Engine
 
 from probes.result import Result
 from probes.store import due
-from probes.store.database import reading, upsert, writing
+from probes.store.database import is_sqlite, reading, upsert, writing
 from probes.store.fresh import find_fresh
 from probes.store.interning import Interning
 from probes.store.meta import PRUNED_MS, ROLLED_MS, get_ms
 from probes.store.newest import update_states
-from probes.store.rows import MAX_INT, STATUS_CODES, find_series, pack_metrics, to_result, to_us, with_names
+from probes.store.rows import HotRow, find_series, to_result, to_row, with_names
 from probes.store.tables import hot
-
-Row = dict[str, Any]
 
 
 class ResultWriter:
@@ -49,16 +46,16 @@ class ResultWriter:
         rows = self._rows(connection, kept)
         saved = _insert(connection, rows)
         update_states(connection, rows)
-        due.mark(connection, {due.hour_of(row["slot_ms"]) for row in rows if row["slot_ms"] < rolled_ms})
+        due.mark(connection, {due.hour_of(row.slot_ms) for row in rows if row.slot_ms < rolled_ms})
         return saved
 
-    def _rows(self, connection: Connection, results: Sequence[Result]) -> list[Row]:
+    def _rows(self, connection: Connection, results: Sequence[Result]) -> list[HotRow]:
         series = self._interning.series_ids(connection, ((result.check_id, result.location) for result in results))
         errors = self._interning.error_ids(connection, results)
-        rows: dict[tuple[int, int], Row] = {}
+        rows: dict[tuple[int, int], HotRow] = {}
         for result, error_id in zip(results, errors, strict=True):
             series_id = series[result.check_id, result.location]
-            rows.setdefault((result.slot_ms, series_id), _row(result, series_id, error_id))
+            rows.setdefault((result.slot_ms, series_id), to_row(result, series_id, error_id))
         return [rows[key] for key in sorted(rows)]
 
 
@@ -93,27 +90,12 @@ def load_fresh_results(engine: Engine, seen: Mapping[tuple[str, str], int]) -> l
         return [to_result(row) for row in find_fresh(connection, seen)]
 
 
-def _row(result: Result, series_id: int, error_id: int | None) -> Row:
-    phases = result.phases
-    return {
-        "slot_ms": result.slot_ms,
-        "series_id": series_id,
-        "status": STATUS_CODES[result.status],
-        "code": None if result.code is None else max(-MAX_INT, min(result.code, MAX_INT)),
-        "total_us": to_us(result.duration_s),
-        "dns_us": to_us(phases.dns_s),
-        "connect_us": to_us(phases.connect_s),
-        "tls_us": to_us(phases.tls_s),
-        "ttfb_us": to_us(phases.ttfb_s),
-        "transfer_us": to_us(phases.transfer_s),
-        "late_ms": min(result.late_ms, MAX_INT),
-        "error_id": error_id,
-        "metrics": pack_metrics(result.metrics),
-    }
-
-
-def _insert(connection: Connection, rows: Sequence[Row]) -> int:
+def _insert(connection: Connection, rows: Sequence[HotRow]) -> int:
     if not rows:
         return 0
     insert = upsert(connection)(hot).on_conflict_do_nothing()
-    return int(connection.execute(insert, rows, execution_options={"preserve_rowcount": True}).rowcount)
+    if is_sqlite(connection):
+        # Past SQLAlchemy's handling of parameters, which takes longer than SQLite itself.
+        return connection.exec_driver_sql(str(insert.compile(connection)), list(rows)).rowcount
+    named = [row._asdict() for row in rows]
+    return connection.execute(insert, named, execution_options={"preserve_rowcount": True}).rowcount

@@ -2,15 +2,15 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from typing import Any
 
-from sqlalchemy import Engine, Row, Table, select
+from sqlalchemy import Engine, Table, func, select
 
 from probes.store import due
 from probes.store.database import reading, upsert, writing
 from probes.store.due import DAY_MS, HOUR_MS, day_of
 from probes.store.meta import ROLLED_MS, get_ms
-from probes.store.tables import error, hot, rollup_d, rollup_h
+from probes.store.rows import read_tallied
+from probes.store.tables import rollup_d, rollup_h, state
 from probes.store.tally import Tally
 
 SLICE = 100
@@ -59,21 +59,15 @@ def _by_day(hours: Iterable[tuple[int, int]]) -> Sequence[tuple[int, list[tuple[
 
 def _tally_hour(engine: Engine, hour_ms: int) -> dict[int, Tally]:
     tallies: dict[int, Tally] = defaultdict(Tally)
-    for from_ms in range(hour_ms, hour_ms + HOUR_MS, PIECE_MS):
-        for row in _read_piece(engine, from_ms, from_ms + PIECE_MS):
-            tallies[row.series_id].add(row)
-    return tallies
-
-
-def _read_piece(engine: Engine, from_ms: int, to_ms: int) -> Sequence[Row[Any]]:
-    query = (
-        select(hot, error.c.reason)
-        .outerjoin(error, error.c.id == hot.c.error_id)
-        .where(hot.c.slot_ms >= from_ms, hot.c.slot_ms < to_ms)
-        .order_by(hot.c.slot_ms)
-    )
     with reading(engine) as connection:
-        return connection.execute(query).fetchall()
+        many = (connection.scalar(select(func.count()).select_from(state)) or 0) > SLICE
+    piece_ms = PIECE_MS if many else HOUR_MS
+    for from_ms in range(hour_ms, hour_ms + HOUR_MS, piece_ms):
+        with reading(engine) as connection:
+            rows = read_tallied(connection, from_ms, from_ms + piece_ms)
+        for row in rows:
+            tallies[row[0]].add(row)
+    return tallies
 
 
 def _tally_day(engine: Engine, day_ms: int) -> dict[int, Tally]:

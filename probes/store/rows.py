@@ -1,12 +1,13 @@
 """How a result stands in the store: one row of the hot table, and the way back.
 
-Every reader of single results goes through `read_rows`, so that packed hours can join the hot ones in one place.
+Results are read through `with_names` (whole) and `read_tallied` (to be counted), so that packed hours can join the hot
+ones in one place.
 """
 
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row, Select, select
 
@@ -18,12 +19,77 @@ STATUSES = (Status.UP, Status.DEGRADED, Status.DOWN, Status.UNKNOWN)
 
 MAX_INT = 2**31 - 1
 
+Rows = Sequence[Any]
+TALLIED = (
+    hot.c.series_id,
+    hot.c.slot_ms,
+    hot.c.status,
+    hot.c.code,
+    hot.c.total_us,
+    hot.c.dns_us,
+    hot.c.connect_us,
+    hot.c.tls_us,
+    hot.c.ttfb_us,
+    hot.c.transfer_us,
+    hot.c.metrics,
+    error.c.reason,
+)
+
+
+class HotRow(NamedTuple):
+    """A row of `hot`, its columns in order: a plain tuple is what drivers insert fastest."""
+
+    slot_ms: int
+    series_id: int
+    status: int
+    code: int | None
+    total_us: int | None
+    dns_us: int | None
+    connect_us: int | None
+    tls_us: int | None
+    ttfb_us: int | None
+    transfer_us: int | None
+    late_ms: int
+    error_id: int | None
+    metrics: str | None
+
+
+NO_PHASES_US = (None, None, None, None, None)
+
+
+def to_row(result: Result, series_id: int, error_id: int | None) -> HotRow:
+    """A result as its row; what no column can hold is kept as far as it goes."""
+    phases = result.phases
+    return HotRow(
+        result.slot_ms,
+        series_id,
+        STATUS_CODES[result.status],
+        None if result.code is None else max(-MAX_INT, min(result.code, MAX_INT)),
+        to_us(result.duration_s),
+        *(
+            NO_PHASES_US
+            if phases is NO_PHASES
+            else (
+                to_us(phases.dns_s),
+                to_us(phases.connect_s),
+                to_us(phases.tls_s),
+                to_us(phases.ttfb_s),
+                to_us(phases.transfer_s),
+            )
+        ),
+        min(result.late_ms, MAX_INT),
+        error_id,
+        pack_metrics(result.metrics) if result.metrics else None,
+    )
+
 
 def to_us(seconds: float | None) -> int | None:
     """Whole microseconds, never negative: a clock set back must not make a negative duration."""
-    if seconds is None or not math.isfinite(seconds):
+    if seconds is None:
         return None
-    return max(0, round(seconds * 1e6))
+    if 0 <= seconds < 1e9:
+        return int(seconds * 1e6 + 0.5)
+    return 0 if seconds < 0 else None
 
 
 def to_s(us: float | None) -> float | None:
@@ -33,8 +99,6 @@ def to_s(us: float | None) -> float | None:
 
 def pack_metrics(metrics: Mapping[str, float]) -> str | None:
     """JSON without spaces; what is no finite number is left out, for JSON has no word for it."""
-    if not metrics:
-        return None
     finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
     return json.dumps(finite, separators=(",", ":")) if finite else None
 
@@ -47,23 +111,13 @@ def find_series(connection: Connection, check_id: str, location: str | None = No
     return {row.id: row.location for row in connection.execute(query)}
 
 
-def read_rows(
-    connection: Connection,
-    series_ids: Iterable[int],
-    from_ms: int,
-    to_ms: int,
-    *,
-    columns: Sequence[Any] = (hot,),
-    limit: int | None = None,
-    newest_first: bool = False,
-) -> Sequence[Row[Any]]:
-    """Rows of single results with from_ms <= slot_ms < to_ms, in slot order."""
-    query = (
-        select(*columns)
-        .where(hot.c.slot_ms >= from_ms, hot.c.slot_ms < to_ms, hot.c.series_id.in_(list(series_ids)))
-        .order_by(hot.c.slot_ms.desc() if newest_first else hot.c.slot_ms)
-    )
-    return connection.execute(query.limit(limit) if limit is not None else query).fetchall()
+def read_tallied(connection: Connection, from_ms: int, to_ms: int, series_ids: Iterable[int] | None = None) -> Rows:
+    """What `Tally.add` reads, with from_ms <= slot_ms < to_ms, in slot order; of some series or all."""
+    query = select(*TALLIED).outerjoin(error, error.c.id == hot.c.error_id)
+    query = query.where(hot.c.slot_ms >= from_ms, hot.c.slot_ms < to_ms)
+    if series_ids is not None:
+        query = query.where(hot.c.series_id.in_(list(series_ids)))
+    return connection.execute(query.order_by(hot.c.slot_ms, hot.c.series_id)).fetchall()
 
 
 def with_names() -> Select[Any]:

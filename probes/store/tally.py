@@ -45,15 +45,20 @@ class Tally:
         """Results that say something of the target: all but unknown."""
         return self.ok + self.counts[_DOWN]
 
-    def add(self, row: Row[Any]) -> None:
-        """Count a row of hot with its `reason`."""
-        self.counts[row.status] += 1
-        if row.code is not None:
-            self.codes[row.code] = self.codes.get(row.code, 0) + 1
-        if row.total_us is not None and answered(row.status, row.code, row.reason):
-            self._add_latency(row)
-        if row.metrics is not None:
-            for name, value in json.loads(row.metrics).items():
+    def add(self, row: Any) -> None:
+        """Count a row of `rows.TALLIED`."""
+        _, _, status, code, total_us, *phases, metrics, reason = row
+        self.counts[status] += 1
+        if code is not None:
+            self.codes[code] = self.codes.get(code, 0) + 1
+        if total_us is not None and answered(status, code, reason):
+            self.sketch.add(total_us)
+            self._widen(total_us, total_us)
+            for index, us in enumerate(phases):
+                if us:
+                    self.phases[index] += us
+        if metrics is not None:
+            for name, value in json.loads(metrics).items():
                 self._add_metric(name, [1, value, value, value])
 
     def merge(self, row: Row[Any]) -> None:
@@ -103,14 +108,6 @@ class Tally:
     def mean_metrics(self) -> dict[str, float]:
         """Mean of each metric over the results that had it."""
         return {name: values[1] / values[0] for name, values in sorted(self.metrics.items())}
-
-    def _add_latency(self, row: Row[Any]) -> None:
-        self.sketch.add(row.total_us)
-        self._widen(row.total_us, row.total_us)
-        phases = self.phases
-        for index, us in enumerate((row.dns_us, row.connect_us, row.tls_us, row.ttfb_us, row.transfer_us)):
-            if us:
-                phases[index] += us
 
     def _widen(self, least: int | None, greatest: int | None) -> None:
         if least is not None and (self.min_us is None or least < self.min_us):
