@@ -121,6 +121,8 @@ class Transfer:
         given = {name.lower(): value for name, value in request.headers}
         curl.setopt(pycurl.ACCEPT_ENCODING, given.get("accept-encoding", "gzip"))
         curl.setopt(pycurl.HTTP_VERSION, self._http_version())
+        if request.auth == "bearer" and "authorization" not in given:
+            headers.append(f"Authorization: Bearer {request.password or ''}")
         if request.method == "HEAD":
             curl.setopt(pycurl.NOBODY, 1)
         elif request.body is not None:
@@ -137,8 +139,6 @@ class Transfer:
     def _prepare_auth(self) -> None:
         curl, request, url = self.curl, self._request, self._url
         if request.auth == "bearer":
-            curl.setopt(pycurl.HTTPAUTH, pycurl.HTTPAUTH_BEARER)
-            curl.setopt(pycurl.XOAUTH2_BEARER, request.password or "")
             return
         username = request.username if request.username is not None else url.username
         password = request.password if request.username is not None else url.password
