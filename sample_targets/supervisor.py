@@ -1,5 +1,7 @@
 """The process that holds the shop together: starts the parts, restarts what dies, brings faults about, stops all."""
 
+import http.client
+import json
 import logging
 import os
 import signal
@@ -106,7 +108,8 @@ class Supervisor:
                 return
             if time.monotonic() > deadline_s:
                 missing = [name for name, port in self.layout.ports.items() if not _accepts(port)]
-                raise ShopRefused(f"not listening after {START_PATIENCE_S:g} s: {', '.join(missing)}; see {self._logs}")
+                what = f"not listening: {', '.join(missing)}" if missing else "the balancer finds the apps unfit"
+                raise ShopRefused(f"not ready after {START_PATIENCE_S:g} s: {what}; see {self._logs}")
             time.sleep(TICK_S)
 
     @property
@@ -175,7 +178,9 @@ class Supervisor:
         if wanted == self._in_force and processes == self._published:
             return
         closed = "payments" if Fault.PAY_DOWN in wanted else None
-        if all(_accepts(port) for name, port in self.layout.ports.items() if name != closed):
+        accepting = all(_accepts(port) for name, port in self.layout.ports.items() if name != closed)
+        # At the start the balancer may have looked at the apps too early: the shop is open once it knows better.
+        if accepting and (self._in_force is not None or _all_nodes_up(self.layout.port("lb"))):
             write_state(self.layout, {"supervisor": os.getpid(), **processes}, wanted)
             self._in_force, self._published = wanted, processes
 
@@ -216,6 +221,18 @@ def _is_free(port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def _all_nodes_up(balancer_port: int) -> bool:
+    connection = http.client.HTTPConnection(HOST, balancer_port, timeout=1.0)
+    try:
+        connection.request("GET", "/lb/status")
+        status = json.loads(connection.getresponse().read())
+    except (OSError, http.client.HTTPException, ValueError):
+        return False
+    finally:
+        connection.close()
+    return bool(status["nodes_up"] == status["nodes_total"])
 
 
 def _accepts(port: int) -> bool:
