@@ -87,7 +87,9 @@ class Supervisor:
         if taken:
             raise ShopRefused(f"ports in use on {HOST}: {', '.join(taken)}; choose others with --port-base")
         self.layout.faults.switch_off(Fault)
-        (self.layout.data / "log").mkdir(exist_ok=True)
+        self._logs.mkdir(exist_ok=True)
+        for errors in self._logs.glob("*.err"):
+            errors.unlink()
         self._restore_database()
         database.create_database(self.layout.database)
         Certificates(self.layout.data).ensure()
@@ -171,7 +173,7 @@ class Supervisor:
             )
 
     def _open_errors(self, name: str) -> IO[bytes]:
-        return (self._logs / f"{name}.err").open("wb")
+        return (self._logs / f"{name}.err").open("ab")
 
     def _publish(self, wanted: frozenset[Fault]) -> None:
         processes = {name: part.process.pid for name, part in self._parts.items() if part.process.poll() is None}
