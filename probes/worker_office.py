@@ -4,6 +4,7 @@ import logging
 import os
 import socket
 import time
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
@@ -112,20 +113,20 @@ class WorkerOffice:
 
     def _take_requests(self) -> None:
         for check_id in take_run_requests(self._database):
-            self._worker.loop.call_soon(lambda check_id=check_id: self._worker.run_now(check_id))
+            self._worker.loop.call_soon(partial(self._worker.run_now, check_id))
 
     def _take_pushes(self) -> None:
         self._last_push, pushes = load_pushes_after(self._database, self._last_push)
         for check_id, push in pushes:
             if check_id in self._config.estate.checks:
-                self._worker.loop.call_soon(lambda c=check_id, p=push: self._worker.hear_push(c, p))
+                self._worker.loop.call_soon(partial(self._worker.hear_push, check_id, push))
 
     def _take_config(self, config: Config) -> None:
         kept = ("database", "location")
         changed = [name for name in kept if getattr(config, name) != getattr(self._config, name)]
         self._restart_note = f"Restart the worker: {' and '.join(changed)} changed." if changed else ""
         self._config = config
-        self._worker.loop.call_soon(lambda: self._worker.replace_config(config))
+        self._worker.loop.call_soon(partial(self._worker.replace_config, config))
         log.info("configuration reloaded: %d checks", len(config.estate.checks))
         record_event(self._database, now_ms(), "config", f"configuration reloaded: {len(config.estate.checks)} checks")
 
