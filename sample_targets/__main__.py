@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from sample_targets.fault import Fault, UnknownFault, parse_fault
-from sample_targets.layout import DEFAULT_PORT_BASE, DEFAULT_RATE, Layout, find_data
+from sample_targets.layout import DEFAULT_DATA, DEFAULT_PORT_BASE, DEFAULT_RATE, Layout, find_data
 from sample_targets.state import NoShopRuns, ShopRefused, read_state
 from sample_targets.supervisor import Supervisor
 
@@ -66,7 +66,7 @@ def _run(given: argparse.Namespace) -> int:
 
 def _summary(layout: Layout) -> str:
     listeners = "\n".join(f"  {name:<10}{url}" for name, url in layout.urls.items())
-    moved = "" if layout == Layout(find_data(None, {})) else "".join(f"\n  {k}={v}" for k, v in layout.env.items())
+    moved = "" if layout.env == Layout(DEFAULT_DATA).env else "".join(f"\n  {k}={v}" for k, v in layout.env.items())
     return (
         f"shop open in {layout.data}\n{listeners}\n  database  {layout.database}\n  CA        {layout.ca_file}\n"
         f"visitors: {layout.rate:g} requests/s\n"

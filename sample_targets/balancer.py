@@ -40,8 +40,8 @@ class Node:
 
     name: str
     port: int
-    up: bool = True
-    answers: bool = True
+    up: bool = False
+    answers: bool = False
     reason: str = "not checked yet"
     failed_checks: int = 0
     requests: int = 0

@@ -128,4 +128,6 @@ async def _read_response(reader: asyncio.StreamReader, method: str) -> Response:
         raise ValueError("chunked answers are not used inside the shop")
     else:
         body = await reader.read()
-    return Response(status, [(name, value) for name, value in headers if name not in HOP_BY_HOP], body)
+    # Whoever passes the answer on dates it anew.
+    kept = [(name, value) for name, value in headers if name not in HOP_BY_HOP and name != "date"]
+    return Response(status, kept, body)

@@ -5,8 +5,8 @@ from typing import Any
 from sample_targets.database import Database
 from sample_targets.near_cache import NearCache
 
-LIST_CACHE_S = 30
-PRODUCT_CACHE_S = 60
+LIST_CACHE_S = 20
+PRODUCT_CACHE_S = 40
 MENU_CACHE_S = 60
 # What SQLite can compare an identifier with.
 LARGEST_ID = 2**63 - 1

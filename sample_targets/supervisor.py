@@ -1,5 +1,7 @@
 """The process that holds the shop together: starts the parts, restarts what dies, brings faults about, stops all."""
 
+import http.client
+import json
 import logging
 import os
 import signal
@@ -85,7 +87,9 @@ class Supervisor:
         if taken:
             raise ShopRefused(f"ports in use on {HOST}: {', '.join(taken)}; choose others with --port-base")
         self.layout.faults.switch_off(Fault)
-        (self.layout.data / "log").mkdir(exist_ok=True)
+        self._logs.mkdir(exist_ok=True)
+        for errors in self._logs.glob("*.err"):
+            errors.unlink()
         self._restore_database()
         database.create_database(self.layout.database)
         Certificates(self.layout.data).ensure()
@@ -106,7 +110,8 @@ class Supervisor:
                 return
             if time.monotonic() > deadline_s:
                 missing = [name for name, port in self.layout.ports.items() if not _accepts(port)]
-                raise ShopRefused(f"not listening after {START_PATIENCE_S:g} s: {', '.join(missing)}; see {self._logs}")
+                what = f"not listening: {', '.join(missing)}" if missing else "the balancer finds the apps unfit"
+                raise ShopRefused(f"not ready after {START_PATIENCE_S:g} s: {what}; see {self._logs}")
             time.sleep(TICK_S)
 
     @property
@@ -168,14 +173,16 @@ class Supervisor:
             )
 
     def _open_errors(self, name: str) -> IO[bytes]:
-        return (self._logs / f"{name}.err").open("wb")
+        return (self._logs / f"{name}.err").open("ab")
 
     def _publish(self, wanted: frozenset[Fault]) -> None:
         processes = {name: part.process.pid for name, part in self._parts.items() if part.process.poll() is None}
         if wanted == self._in_force and processes == self._published:
             return
         closed = "payments" if Fault.PAY_DOWN in wanted else None
-        if all(_accepts(port) for name, port in self.layout.ports.items() if name != closed):
+        accepting = all(_accepts(port) for name, port in self.layout.ports.items() if name != closed)
+        # At the start the balancer may have looked at the apps too early: the shop is open once it knows better.
+        if accepting and (self._in_force is not None or _all_nodes_up(self.layout.port("lb"))):
             write_state(self.layout, {"supervisor": os.getpid(), **processes}, wanted)
             self._in_force, self._published = wanted, processes
 
@@ -216,6 +223,18 @@ def _is_free(port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def _all_nodes_up(balancer_port: int) -> bool:
+    connection = http.client.HTTPConnection(HOST, balancer_port, timeout=1.0)
+    try:
+        connection.request("GET", "/lb/status")
+        status = json.loads(connection.getresponse().read())
+    except (OSError, http.client.HTTPException, ValueError):
+        return False
+    finally:
+        connection.close()
+    return bool(status["nodes_up"] == status["nodes_total"])
 
 
 def _accepts(port: int) -> bool:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,7 +100,11 @@ def open_shop(data: Path, port_base: int) -> Iterator[RunningShop]:
             yield RunningShop(process, data, json.loads(process.stdout.readline()))
         finally:
             process.terminate()
-            process.wait(15)
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
 
 
 @pytest.fixture(scope="session")
@@ -115,6 +119,12 @@ def own_shop(tmp_path: Path) -> Iterator[RunningShop]:
     """A shop that a test may kill."""
     with open_shop(tmp_path / "shop", free_port_base()) as running:
         yield running
+
+
+@pytest.fixture
+def open_another() -> Callable[[Path, int], AbstractContextManager[RunningShop]]:
+    """Opens a shop in a given place."""
+    return open_shop
 
 
 @pytest.fixture

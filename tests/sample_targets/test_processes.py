@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -86,7 +87,7 @@ def test_a_part_that_dies_is_restarted(shop: "RunningShop", eventually: Eventual
 
 @pytest.mark.slow
 def test_nothing_outlives_a_killed_supervisor_and_the_next_run_is_whole(
-    own_shop: "RunningShop", eventually: Eventually
+    own_shop: "RunningShop", open_another: Callable[[Path, int], AbstractContextManager["RunningShop"]]
 ) -> None:
     own_shop.break_("db_down")
     children = [psutil.Process(pid) for pid in own_shop.state["processes"].values()]
@@ -96,12 +97,10 @@ def test_nothing_outlives_a_killed_supervisor_and_the_next_run_is_whole(
     assert alive == []
     assert own_shop.command("status").returncode == 2
     base = own_shop.state["ports"]["web"]
-    words = [sys.executable, "-m", "sample_targets", "run", "--data", str(own_shop.data), "--port-base", str(base)]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as again:
-        eventually(20, lambda: own_shop.command("status").returncode == 0)
-        assert own_shop.status_of("web", "/products") == 200
-        again.send_signal(signal.SIGINT)
-        assert again.wait(10) == 0
+    with open_another(own_shop.data, base) as again:
+        assert again.status_of("web", "/products") == 200
+        again.process.send_signal(signal.SIGINT)
+        assert again.process.wait(10) == 0
     assert not any(accepts(port) for port in own_shop.state["ports"].values())
 
 
