@@ -1,29 +1,31 @@
-"""What a configuration file says and where: YAML read safely, with a line number for every key."""
+"""What does the configuration say, and where does it say so? Files read and merged, references replaced, lines kept."""
 
 import difflib
 import os
-import re
-from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
-from hashlib import sha256
+import types
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Union, get_args, get_origin
 
-import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from probes.redact import secrets_in
+from probes.redact import SHORTEST_SECRET, Redactor, clean, is_secret_key, mask_url, passwords_in
+from probes.reference import BrokenReference, expand
+from probes.yaml_text import read_yaml
 
-LARGEST_BYTES = 5 * 1024 * 1024
-DEEPEST = 20
-Key = tuple[str | int, ...]
+KeyPath = tuple[str | int, ...]
 ModelT = TypeVar("ModelT", bound=BaseModel)
+
+_MERGED_BY_NAME = ("sites", "notifiers", "slos")
+_MERGED_AS_LIST = ("routes", "maintenance")
+_MISSING = object()
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One mistake in a configuration file, where it stands, and what to write instead."""
+    """One mistake: where (lines count from 1, 0 where there is no line), what, and what to do about it."""
 
     file: str
     line: int
@@ -32,341 +34,283 @@ class Problem:
     suggestion: str = ""
 
     def __str__(self) -> str:
-        where = f"{self.file}:{self.line}" if self.line else self.file
-        hint = f" ({self.suggestion})" if self.suggestion else ""
-        return f"{where}: {self.path}: {self.message}{hint}" if self.path else f"{where}: {self.message}{hint}"
+        place = f"{self.file}:{self.line}" if self.line else self.file
+        words = f"{place}: {self.path}: {self.message}" if self.path else f"{place}: {self.message}"
+        return f"{words} ({self.suggestion})" if self.suggestion else words
 
 
 class ConfigError(Exception):
-    """The configuration cannot be used; `problems` holds every mistake that was found."""
+    """The configuration cannot be used; `problems` are all its mistakes, in the order of files and lines."""
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
-        super().__init__("\n".join(map(str, problems)))
-        self.problems = tuple(problems)
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        unique = dict.fromkeys(problems)
+        self.problems: tuple[Problem, ...] = tuple(sorted(unique, key=lambda problem: (problem.file, problem.line)))
+        super().__init__(str(self))
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.problems))
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a value stands."""
-
-    file: str
-    line: int
-
-
-class _Refusal(yaml.YAMLError):
-    """Something YAML allows and a configuration file must not hold."""
-
-    def __init__(self, mark: yaml.Mark, message: str, suggestion: str = "") -> None:
-        super().__init__(message)
-        self.line, self.message, self.suggestion = mark.line + 1, message, suggestion
-
-
-class _Loader(yaml.SafeLoader):
-    """SafeLoader that composes no aliases, no deep nesting and no duplicate keys, with the scalars of YAML 1.2."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        self.depth = 0
-
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        event = self.peek_event()  # type: ignore[no-untyped-call]
-        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-            raise _Refusal(event.start_mark, "anchors and aliases (& and *) are not read", "write the value out")
-        self.depth += 1
-        if self.depth > DEEPEST:
-            raise _Refusal(event.start_mark, f"nested deeper than {DEEPEST} levels")
-        node = super().compose_node(parent, index)
-        self.depth -= 1
-        return node
-
-
-# YAML 1.1 reads `on` as true and `12:30:45` as 45045; a configuration file means what it says.
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in found if tag in {"tag:yaml.org,2002:null", "tag:yaml.org,2002:merge"}]
-    for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:bool", re.compile(r"^(true|True|TRUE|false|False|FALSE)$"), list("tTfF")
-)
-_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?(0|[1-9][0-9]*)$"), list("-+0123456789"))
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?([0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?$"),
-    list("-+.0123456789"),
-)
-
-_REFERENCE = re.compile(r"\$\{(env|file):([^}]*)\}")
-
-
 class Document:
-    """A configuration as it was written: its values with references filled in, and the place of each of them."""
+    """The configuration as plain values with references replaced; `problems` are mistakes found so far."""
 
-    def __init__(
-        self, value: dict[str, Any], places: Mapping[Key, Place], secrets: frozenset[str], source: Path
-    ) -> None:
-        self.value = value
-        self.secrets = secrets
-        self.source = source
-        self._places = places
+    source: Path
+    value: dict[str, Any] = field(default_factory=dict, repr=False)
+    secrets: frozenset[str] = field(default=frozenset(), repr=False)
+    problems: tuple[Problem, ...] = ()
+    _lines: Mapping[KeyPath, tuple[str, int]] = field(default_factory=dict, repr=False)
+    _broken: frozenset[KeyPath] = field(default=frozenset(), repr=False)
 
-    @property
-    def digest(self) -> str:
-        """Changes when anything that the configuration says changes, files and environment it refers to included."""
-        return sha256(repr(self.value).encode()).hexdigest()[:16]
-
-    def at(self, path: Key) -> Any:
-        """The value under a key path; None where there is none."""
+    def get(self, path: KeyPath, default: Any = None) -> Any:
+        """The value at a path."""
         value: Any = self.value
         for key in path:
             try:
                 value = value[key]
             except (KeyError, IndexError, TypeError):
-                return None
+                return default
         return value
 
-    def place(self, path: Key) -> Place:
-        """Where a key path stands, or the nearest thing above it that stands anywhere."""
-        for end in range(len(path), -1, -1):
-            if place := self._places.get(path[:end]):
-                return place
-        return Place(str(self.source), 0)
+    def problem(self, path: KeyPath, message: str, suggestion: str = "") -> Problem:
+        """A problem at a path; where the path does not exist, its nearest parent gives the line. Secrets are masked."""
+        file, line = self._place(path)
+        redactor = Redactor(self.secrets)
+        words = mask_url(redactor.mask(clean(message, 400)))
+        return Problem(file, line, write_path(path), words, redactor.mask(clean(suggestion, 200)))
 
-    def problem(self, path: Key, message: str, suggestion: str = "") -> Problem:
-        """A mistake at a key path."""
-        place = self.place(path)
-        return Problem(place.file, place.line, dotted(path), message, suggestion)
+    def is_broken(self, path: KeyPath) -> bool:
+        """Whether something at or below the path has been reported already."""
+        return any(broken[: len(path)] == path for broken in self._broken)
 
-    def validate(self, model: type[ModelT], path: Key) -> tuple[ModelT | None, list[Problem]]:
-        """The value under a key path as a model, or the problems it has."""
-        return self.validate_value(model, self.at(path), path)
-
-    def validate_value(
-        self, model: type[ModelT], value: Any, path: Key, also_known: Sequence[str] = ()
+    def validate(
+        self, model: type[ModelT], path: KeyPath, value: Any = _MISSING
     ) -> tuple[ModelT | None, list[Problem]]:
-        """Like `validate`, for a part of the value under the path; `also_known` keys are suggested for unknown ones."""
+        """A section as a frozen model, or its problems; `value` stands in for what the document has at the path."""
+        given = self.get(path, {}) if value is _MISSING else value
         try:
-            return model.model_validate(value), []
+            return model.model_validate({} if given is None else given), []
         except ValidationError as error:
-            details = error.errors(include_url=False, include_input=False)
-            return None, [self._problem_of(model, path, detail, also_known) for detail in details]
+            found = error.errors(include_url=False, include_input=False, include_context=False)
+            problems = [self._translate(model, path, details) for details in found]
+            return None, [problem for problem in problems if problem is not None]
 
-    def _problem_of(
-        self, model: type[BaseModel], path: Key, detail: ErrorDetails, also_known: Sequence[str]
-    ) -> Problem:
-        where = (*path, *self._real_part(path, detail["loc"]))
-        if detail["type"] == "extra_forbidden":
-            key = str(detail["loc"][-1])
-            known = [*_known_keys(model, detail["loc"][:-1]), *also_known]
-            return self.problem(where, f"unknown key {key!r}", did_you_mean(key, known))
-        if detail["type"] == "missing":
-            return self.problem(where[:-1], f"{detail['loc'][-1]!r} is missing")
-        if detail["type"] in {"enum", "literal_error"}:
-            word = str(self.at(where))
-            return self.problem(
-                where, f"unknown word {word!r}", did_you_mean(word, re.findall(r"'([^']*)'", detail["msg"]))
-            )
-        message = detail["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
-        return self.problem(where, message)
+    def _translate(self, model: type[BaseModel], path: KeyPath, error: ErrorDetails) -> Problem | None:
+        at = self._real_path(path, error)
+        if at in self._broken:
+            return None
+        key = str(at[-1]) if at else ""
+        if error["type"] == "extra_forbidden":
+            known = fields_at(model, at[len(path) : -1])
+            return self.problem(at, f"unknown key {key!r}", suggest(key, known))
+        if error["type"] == "missing":
+            description = _description_of(model, at[len(path) :])
+            return self.problem(at[:-1], f"{key!r} is missing" + (f": {description}" if description else ""))
+        message = error["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+        message = message[0].lower() + message[1:] if message.startswith(("Input should", "String should")) else message
+        message = message.replace("input should", "should").replace("string should", "should")
+        return self.problem(at, message)
 
-    def _real_part(self, path: Key, loc: Key) -> Key:
-        """Pydantic names the members of a union in its locations; only keys that were written are kept."""
-        real: Key = ()
-        for position, key in enumerate(loc):
-            last = position == len(loc) - 1
-            if (
-                (*path, *real, key) in self._places
-                or (last and not real)
-                or (last and self.at((*path, *real)) is not None)
-            ):
-                real = (*real, key)
-        while real and (*path, *real) not in self._places and not isinstance(self.at((*path, *real[:-1])), dict):
-            real = real[:-1]
-        return real
+    def _real_path(self, path: KeyPath, error: ErrorDetails) -> KeyPath:
+        """The place in the document: pydantic puts names of union members and validators into its locations."""
+        at, last = path, len(error["loc"]) - 1
+        for number, key in enumerate(error["loc"]):
+            here = (*at, key)
+            if here in self._lines or (number == last and error["type"] in {"missing", "extra_forbidden"}):
+                at = here
+        return at
 
-
-def dotted(path: Key) -> str:
-    """`sites.shop.targets.web.checks[0].url`."""
-    text = ""
-    for key in path:
-        text += f"[{key}]" if isinstance(key, int) else f".{key}" if text else str(key)
-    return text
-
-
-def did_you_mean(word: str, known: Sequence[str]) -> str:
-    """A suggestion for a mistyped word: the nearest known one, or all of them where they are few."""
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    if near:
-        return f"did you mean {near[0]!r}?"
-    return f"known: {', '.join(sorted(set(known)))}" if 0 < len(known) <= 40 else ""
-
-
-def _known_keys(model: type[BaseModel], loc: Key) -> list[str]:
-    fields: Any = model
-    for key in loc:
-        if isinstance(fields, type) and issubclass(fields, BaseModel) and key in fields.model_fields:
-            inner = fields.model_fields[str(key)].annotation
-            candidates = [inner, *getattr(inner, "__args__", ())]
-            fields = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
-    if not (isinstance(fields, type) and issubclass(fields, BaseModel)):
-        return []
-    return [field.alias or name for name, field in fields.model_fields.items()]
+    def _place(self, path: KeyPath) -> tuple[str, int]:
+        for length in range(len(path), 0, -1):
+            if place := self._lines.get(path[:length]):
+                return place
+        files = {file for file, _ in self._lines.values()}
+        return (files.pop() if len(files) == 1 else str(self.source)), 1
 
 
 def read_document(path: Path, environ: Mapping[str, str] = os.environ) -> Document:
-    """Read a file, or a folder of `*.yaml` files merged by site. Raises ConfigError with every problem found."""
-    if path.is_dir():
-        files = sorted(file for file in path.iterdir() if file.suffix in {".yaml", ".yml"} and file.is_file())
-    else:
-        files = [path]
-    if not files:
-        raise ConfigError([Problem(str(path), 0, "", "the folder holds no *.yaml file", "backwatch init writes one")])
-    problems: list[Problem] = []
-    merged: dict[str, Any] = {}
-    places: dict[Key, Place] = {}
-    secrets: set[str] = set()
+    """A file, or a directory of `*.yaml` files merged by site.
+
+    Raises ConfigError where a file is missing or is no YAML at all. Other mistakes are `problems` of the document.
+    """
+    reader = _Reader(environ)
+    files = _files(path)
     for file in files:
+        reader.read(file)
+    if reader.fatal:
+        raise ConfigError(reader.problems)
+    return Document(
+        source=path,
+        value=reader.value,
+        secrets=frozenset(secret for secret in reader.secrets if len(secret) >= SHORTEST_SECRET),
+        problems=tuple(reader.problems),
+        _lines=reader.lines,
+        _broken=frozenset(reader.broken),
+    )
+
+
+def _files(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    files = sorted(file for file in path.iterdir() if file.suffix in {".yaml", ".yml"} and file.is_file())
+    if not files:
+        raise ConfigError([Problem(str(path), 0, "", "the directory has no *.yaml files")])
+    return files
+
+
+class _Reader:
+    """Reads file after file into one value."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self.value: dict[str, Any] = {}
+        self.lines: dict[KeyPath, tuple[str, int]] = {}
+        self.problems: list[Problem] = []
+        self.broken: set[KeyPath] = set()
+        self.secrets: set[str] = set()
+        self.fatal = False
+        self._environ = environ
+
+    def read(self, file: Path) -> None:
+        """One file. A mistake in its syntax is fatal, a broken reference is not."""
         try:
-            value, found = _read_file(file)
-        except ConfigError as error:
-            problems += error.problems
-            continue
-        value = _Filler(file, environ, found, problems, secrets).fill(value, ())
-        problems += _merge(merged, places, value, found)
-    if problems:
-        raise ConfigError(problems)
-    return Document(merged, places, frozenset(secrets | secrets_in(merged)), path)
+            reading = read_yaml(file.read_bytes())
+        except OSError as error:
+            self._fail(Problem(str(file), 0, "", f"cannot be read: {error.strerror}"))
+            return
+        for flaw in reading.flaws:
+            self.broken.add(flaw.path)
+            self.problems.append(Problem(str(file), flaw.line, write_path(flaw.path), flaw.message, flaw.suggestion))
+        self.fatal = self.fatal or not reading.complete
+        if reading.complete and reading.value is not None and not isinstance(reading.value, dict):
+            self._fail(Problem(str(file), 1, "", "must be keys and values, such as 'sites:'"))
+        if self.fatal:
+            return
+        expanded = self._expand(reading.value or {}, (), file, reading.lines)
+        self._merge(expanded, file, reading.lines)
 
+    def _fail(self, problem: Problem) -> None:
+        self.problems.append(problem)
+        self.fatal = True
 
-def _read_file(path: Path) -> tuple[dict[str, Any], dict[Key, Place]]:
-    def refuse(message: str, line: int = 0, suggestion: str = "") -> ConfigError:
-        return ConfigError([Problem(str(path), line, "", message, suggestion)])
-
-    try:
-        if path.stat().st_size > LARGEST_BYTES:
-            raise refuse(f"larger than {LARGEST_BYTES >> 20} MB")
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise refuse(f"cannot be read: {error.strerror}", suggestion="backwatch init writes a first one") from None
-    except UnicodeDecodeError:
-        raise refuse("is not UTF-8 text") from None
-    try:
-        loader = _Loader(text)
-        node = loader.get_single_node()
-        places: dict[Key, Place] = {}
-        value = _construct(loader, node, (), places, str(path)) if node else {}
-    except _Refusal as error:
-        raise refuse(error.message, error.line, error.suggestion) from None
-    except RecursionError:
-        raise refuse(f"nested deeper than {DEEPEST} levels") from None
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 0
-        raise refuse(f"is not YAML: {error.problem}", line, "text with : or # or { wants quotes") from None
-    except yaml.YAMLError as error:
-        raise refuse(f"is not YAML: {str(error).splitlines()[0]}") from None
-    if not isinstance(value, dict):
-        raise refuse("a mapping with the key 'sites' is wanted", 1)
-    return value, places
-
-
-def _construct(loader: _Loader, node: yaml.Node, path: Key, places: dict[Key, Place], file: str) -> Any:
-    places[path] = Place(file, node.start_mark.line + 1)
-    if isinstance(node, yaml.SequenceNode):
-        return [_construct(loader, child, (*path, index), places, file) for index, child in enumerate(node.value)]
-    if not isinstance(node, yaml.MappingNode):
-        return loader.construct_object(node)
-    mapping: dict[str, Any] = {}
-    for key_node, value_node in node.value:
-        key = loader.construct_object(key_node)
-        if not isinstance(key, Hashable) or isinstance(key, dict | list) or key is None:
-            raise _Refusal(key_node.start_mark, "a key must be plain text")
-        name = str(key)
-        if name == "<<":
-            raise _Refusal(key_node.start_mark, "merge keys (<<) are not read", "write the keys out")
-        if name in mapping:
-            raise _Refusal(key_node.start_mark, f"key {name!r} stands twice", "the second one would win silently")
-        mapping[name] = _construct(loader, value_node, (*path, name), places, file)
-        places[*path, name] = Place(file, key_node.start_mark.line + 1)
-    return mapping
-
-
-class _Filler:
-    """Replaces `${env:NAME}`, `${env:NAME:-default}` and `${file:/path}` in every text, noting secrets."""
-
-    def __init__(
-        self,
-        file: Path,
-        environ: Mapping[str, str],
-        places: Mapping[Key, Place],
-        problems: list[Problem],
-        secrets: set[str],
-    ) -> None:
-        self._file, self._environ, self._places = file, environ, places
-        self._problems, self._secrets = problems, secrets
-
-    def fill(self, value: Any, path: Key) -> Any:
-        """The value with every reference in it filled in."""
+    def _expand(self, value: Any, path: KeyPath, file: Path, lines: Mapping[KeyPath, int]) -> Any:
         if isinstance(value, dict):
-            return {key: self.fill(inner, (*path, key)) for key, inner in value.items()}
+            return {key: self._expand(entry, (*path, key), file, lines) for key, entry in value.items()}
         if isinstance(value, list):
-            return [self.fill(inner, (*path, index)) for index, inner in enumerate(value)]
-        if isinstance(value, str) and "${" in value:
-            return _REFERENCE.sub(lambda match: self._resolve(match[1], match[2], path), value)
-        return value
+            return [self._expand(entry, (*path, number), file, lines) for number, entry in enumerate(value)]
+        if not isinstance(value, str):
+            return value
+        try:
+            text, outside = expand(value, self._environ, file.parent)
+        except BrokenReference as broken:
+            line = lines.get(path, 1)
+            self.problems.append(Problem(str(file), line, write_path(path), broken.message, broken.suggestion))
+            self.broken.add(path)
+            return value
+        self._keep_secrets(text, outside, path)
+        return text
 
-    def _resolve(self, source: str, name: str, path: Key) -> str:
-        if source == "env":
-            name, has_default, default = name.partition(":-")
-            found = self._environ.get(name)
-            if found is None and has_default:
-                return default  # stands in the file for all to read: no secret
-            if found is None:
-                return self._missing(path, f"environment variable {name} is not set", f"export {name}=…")
-            value = found
-        else:
-            try:
-                value = (self._file.parent / name).read_text(encoding="utf-8").rstrip("\r\n")
-            except (OSError, UnicodeDecodeError) as error:
-                return self._missing(path, f"file {name} cannot be read: {getattr(error, 'strerror', 'not text')}", "")
-        self._secrets.add(value)
-        return value
+    def _keep_secrets(self, text: str, outside: set[str], path: KeyPath) -> None:
+        self.secrets.update(passwords_in(text))
+        # Plain paths and port numbers come from the environment too; masking them would only blind messages.
+        self.secrets.update(value for value in outside if not _is_path(value))
+        if path and is_secret_key(str(path[-1])):
+            self.secrets.add(text)
+            self.secrets.add(text.rpartition(" ")[2])  # "Bearer x": the scheme is none
 
-    def _missing(self, path: Key, message: str, suggestion: str) -> str:
-        place = self._places.get(path, Place(str(self._file), 0))
-        self._problems.append(Problem(place.file, place.line, dotted(path), message, suggestion))
-        return ""
+    def _merge(self, value: dict[str, Any], file: Path, lines: Mapping[KeyPath, int]) -> None:
+        for key, section in value.items():
+            shift = 0
+            if key not in self.value:
+                self.value[key] = section
+            elif key in _MERGED_BY_NAME and isinstance(section, dict) and isinstance(self.value[key], dict):
+                self._merge_names(key, section, file, lines)
+            elif key in _MERGED_AS_LIST and isinstance(section, list) and isinstance(self.value[key], list):
+                shift = len(self.value[key])
+                self.value[key] = [*self.value[key], *section]
+            else:
+                self._say_twice((key,), file, lines)
+            for path, line in lines.items():
+                if path[0] == key:
+                    place: KeyPath = path
+                    if shift and len(path) > 1 and isinstance(path[1], int):
+                        place = (key, path[1] + shift, *path[2:])
+                    self.lines.setdefault(place, (str(file), line))
 
+    def _merge_names(self, key: str, section: dict[str, Any], file: Path, lines: Mapping[KeyPath, int]) -> None:
+        for name, entry in section.items():
+            if name in self.value[key]:
+                self._say_twice((key, name), file, lines)
+            else:
+                self.value[key] = {**self.value[key], name: entry}
 
-def _merge(
-    merged: dict[str, Any], places: dict[Key, Place], value: dict[str, Any], found: Mapping[Key, Place]
-) -> list[Problem]:
-    """Add a file to what was read: sections of named things are joined, a name or another key may stand once."""
-    problems = []
-    for key, inner in value.items():
-        if key not in merged:
-            merged[key] = inner
-        elif isinstance(inner, dict) and isinstance(merged[key], dict):
-            for name in inner.keys() & merged[key].keys():
-                place = found[key, name]
-                first = places[key, name]
-                problems.append(
-                    Problem(place.file, place.line, f"{key}.{name}", f"stands in {first.file}:{first.line} already")
-                )
-            merged[key] = {**inner, **merged[key]}
-        elif isinstance(inner, list) and isinstance(merged[key], list):
-            found = _shifted(found, key, len(merged[key]))
-            merged[key] = merged[key] + inner
-        else:
-            place = found[(key,)]
-            problems.append(Problem(place.file, place.line, key, f"stands in {places[(key,)].file} already"))
-    for path, place in found.items():
-        places.setdefault(path, place)
-    return problems
+    def _say_twice(self, path: KeyPath, file: Path, lines: Mapping[KeyPath, int]) -> None:
+        first_file, first_line = self.lines[path]
+        noun = "site" if path[0] == "sites" and len(path) == 2 else "key"
+        message = f"{noun} {path[-1]!r} stands in two files"
+        self.problems.append(
+            Problem(str(file), lines.get(path, 1), write_path(path), message, f"first in {first_file}:{first_line}")
+        )
 
 
-def _shifted(found: Mapping[Key, Place], key: str, offset: int) -> dict[Key, Place]:
-    """The places of a list's items after it was appended to another of `offset` items."""
-    shifted: dict[Key, Place] = {}
-    for path, place in found.items():
-        index = path[1] if path[:1] == (key,) and len(path) > 1 else None
-        shifted[(key, index + offset, *path[2:]) if isinstance(index, int) else path] = place
-    return shifted
+def _is_path(value: str) -> bool:
+    try:
+        return value.startswith("/") and Path(value).exists()
+    except (OSError, ValueError):
+        return False
+
+
+def write_path(path: KeyPath) -> str:
+    """`sites.shop.targets.web.checks[0].url`."""
+    text = ""
+    for key in path:
+        text += f"[{key}]" if isinstance(key, int) else f".{key}" if text else key
+    return text
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """`did you mean 'url'?`, or what there is where it is little, or nothing."""
+    names = sorted(set(known))
+    close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
+    if not close:
+        lowered = {name.lower(): name for name in names}
+        close = [lowered[name] for name in difflib.get_close_matches(word.lower(), lowered, n=1, cutoff=0.6)]
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return f"known: {', '.join(names)}" if 0 < len(names) <= 16 else ""
+
+
+def fields_at(model: type[BaseModel], path: KeyPath) -> list[str]:
+    """The keys that users may write in the model that stands at a path below `model`."""
+    return [name for found in _models_at([model], path) for name in _keys(found)]
+
+
+def _description_of(model: type[BaseModel], path: KeyPath) -> str:
+    for found in _models_at([model], path[:-1]):
+        for name, info in found.model_fields.items():
+            if path and path[-1] in {name, info.alias}:
+                return info.description or ""
+    return ""
+
+
+def _models_at(models: list[type[BaseModel]], path: KeyPath) -> list[type[BaseModel]]:
+    for key in path:
+        inner: list[type[BaseModel]] = []
+        for model in models:
+            infos = {info.alias or name: info for name, info in model.model_fields.items()}
+            if isinstance(key, str) and key in infos:
+                inner += _models_in(infos[key].annotation)
+        # A list entry or a key of a dict: the models found at its container are those of its entries.
+        models = inner or models
+    return models
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    if get_origin(annotation) in {Union, types.UnionType, list, tuple, dict, Mapping} or get_args(annotation):
+        return [model for argument in get_args(annotation) for model in _models_in(argument)]
+    return []
+
+
+def _keys(model: type[BaseModel]) -> list[str]:
+    return [info.alias or name for name, info in model.model_fields.items()]

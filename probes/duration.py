@@ -1,51 +1,46 @@
-"""How long: durations as people write them (`250ms 10s 5m 2h 7d`) and as the code wants them (seconds)."""
+"""How long is "10s", "5m", "2h"? Durations as people write them, seconds inside."""
 
+import math
 import re
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, WithJsonSchema
 
-_UNITS_S = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0, "y": 365 * 86400.0}
-_PART = re.compile(r"(\d+(?:\.\d+)?)(us|ms|s|m|h|d|w|y)")
+UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0, "y": 31536000.0}
+PATTERN = r"\s*([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h|d|w|y)\s*"
 
 
-def parse_duration(value: Any) -> float:
-    """Seconds of `10s`, `1h30m` or a plain number of seconds. Raises ValueError with an example for anything else."""
-    if isinstance(value, bool):
-        raise ValueError("a duration like 250ms, 10s, 5m, 2h or 7d is wanted, not true or false")
-    if isinstance(value, int | float):
-        seconds = float(value)
-    else:
-        text = str(value).strip().replace(" ", "")
-        if not text or _PART.sub("", text):
-            raise ValueError(f"{value!r} is no duration; write 250ms, 10s, 5m, 2h or 7d")
-        seconds = sum(float(number) * _UNITS_S[unit] for number, unit in _PART.findall(text))
-    if not 0 <= seconds < 100 * _UNITS_S["y"]:
-        raise ValueError(f"{value!r} is no sensible duration")
-    return seconds
+def parse_duration(text: object) -> float:
+    """Seconds of `250ms`, `10s`, `5m`, `2h`, `7d`, `4w`, `2y` (365 days); a number is seconds. Raises ValueError."""
+    if isinstance(text, int | float) and not isinstance(text, bool):
+        if not math.isfinite(text) or text < 0:
+            raise ValueError("a duration is a number of seconds from 0 up")
+        return float(text)
+    if not isinstance(text, str):
+        raise ValueError("is not a duration: write 250ms, 10s, 5m, 2h or 7d")
+    found = re.fullmatch(PATTERN, text)
+    if found is None:
+        if re.fullmatch(r"\s*[0-9]+(\.[0-9]+)?\s*", text):
+            return float(text)
+        raise ValueError(f"{text[:40]!r} is not a duration: write 250ms, 10s, 5m, 2h or 7d")
+    return float(found[1]) * UNITS_S[found[2]]
 
 
 def format_duration(seconds: float) -> str:
-    """The shortest way people would write it: `250ms`, `10s`, `1h30m`, `7d`; at most two units."""
-    if seconds < 1:
-        return f"{seconds * 1000:.3g}ms"
-    rest = round(seconds) if seconds >= 10 else round(seconds, 1)
-    if rest < 60:
-        return f"{rest:g}s"
-    parts = []
-    for unit in ("d", "h", "m", "s"):
-        count, rest = divmod(rest, _UNITS_S[unit])
-        if count:
-            parts.append(f"{count:g}{unit}")
-    return "".join(parts[:2])
+    """The shortest exact way to write it: `90s`, `5m`, `250ms`; what `parse_duration` reads back."""
+    for unit in ("d", "h", "m"):
+        if seconds >= UNITS_S[unit] and seconds % UNITS_S[unit] == 0:
+            return f"{seconds / UNITS_S[unit]:.0f}{unit}"
+    if 0 < seconds < 1:
+        return f"{seconds * 1000:.10g}ms"
+    return f"{seconds:.10g}s"
 
 
-def _positive(value: Any) -> float:
-    seconds = parse_duration(value)
-    if seconds <= 0:
-        raise ValueError("more than nothing is wanted")
-    return seconds
-
-
-Duration = Annotated[float, BeforeValidator(_positive, json_schema_input_type=str | float)]
-"""A field in seconds (more than 0) that users write as `250ms 10s 5m 2h 7d`."""
+Duration = Annotated[
+    float,
+    BeforeValidator(parse_duration),
+    WithJsonSchema(
+        {"anyOf": [{"type": "string"}, {"type": "number", "minimum": 0}], "examples": ["250ms", "10s", "5m"]}
+    ),
+]
+"""A field that is written as a duration and read as float seconds."""
