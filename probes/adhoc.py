@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from pydantic import ValidationError
 
 from probes.probe import kinds
-from probes.redact import without_credentials
+from probes.redact import mask_url
 from probes.target import Check, Tier
 
 KINDS = {
@@ -41,7 +41,7 @@ class AdHocError(ValueError):
 
 def check_of_url(url: str, timeout_s: float = 10.0) -> Check:
     """A check of that URL with no expectations of its own. Raises AdHocError."""
-    shown = without_credentials(url)
+    shown = mask_url(url)
     scheme = url.partition("://")[0].lower()
     word = KINDS.get(scheme)
     if word is None or word not in kinds():

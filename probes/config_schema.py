@@ -4,9 +4,9 @@ from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
 
-from probes.check_config import ALIASES, COMMON_METRICS, SLUG, CommonKeys
-from probes.config import FileKeys, SiteKeys, TargetKeys
+from probes.expectation import ALIASES, CLOCKS
 from probes.probe import Probe, kinds
+from probes.sections import CheckKeys, Defaults, RetentionKeys, SiteKeys, TargetKeys, TopKeys, WorkerKeys
 
 _NUMBER = {"anyOf": [{"type": "number"}, {"type": "string"}]}
 _BOUND = {
@@ -42,7 +42,13 @@ def json_schema() -> dict[str, Any]:
     }
     definitions["target"] = _with(_of(TargetKeys, definitions), checks={"type": "array", "items": _ref("check")})
     definitions["site"] = _with(_of(SiteKeys, definitions), targets=_by_name("target"))
-    top = _with(_of(FileKeys, definitions), sites=_by_name("site"))
+    top = _with(
+        _of(TopKeys, definitions),
+        sites=_by_name("site"),
+        defaults=_of(Defaults, definitions),
+        retention=_of(RetentionKeys, definitions),
+        worker=_of(WorkerKeys, definitions),
+    )
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Backwatch configuration",
@@ -52,7 +58,7 @@ def json_schema() -> dict[str, Any]:
 
 
 def _check(word: str, kind: type[Probe]) -> dict[str, Any]:
-    common, own = _schema(CommonKeys), _schema(kind.Options)
+    common, own = _schema(CheckKeys), _schema(kind.Options)
     properties = {**common["properties"], **own.get("properties", {})}
     properties["kind"] = {"const": word, "description": (kind.__doc__ or word).strip().splitlines()[0]}
     properties["expect"] = _expect(kind)
@@ -67,7 +73,7 @@ def _check(word: str, kind: type[Probe]) -> dict[str, Any]:
 
 def _expect(kind: type[Probe]) -> dict[str, Any]:
     own = _schema(kind.Expect).get("properties", {})
-    named = {**COMMON_METRICS, **{alias: COMMON_METRICS[name] for alias, name in ALIASES.items()}, **kind.metrics}
+    named = {**CLOCKS, **{alias: CLOCKS[name] for alias, name in ALIASES.items()}, **kind.metrics}
     limits = {name: {**_ref("limit"), "description": metric.help} for name, metric in named.items() if "*" not in name}
     # A metric may be written in parts and a name may stand for a family, so other keys are limits as well.
     return {"type": "object", "properties": {**limits, **own}, "additionalProperties": _ref("limit")}
@@ -116,7 +122,7 @@ def _with(schema: dict[str, Any], **properties: Any) -> dict[str, Any]:
 def _by_name(definition: str) -> dict[str, Any]:
     return {
         "type": "object",
-        "propertyNames": {"pattern": f"^{SLUG.pattern}$"},
+        "propertyNames": {"pattern": "^[a-z0-9][a-z0-9._-]{0,62}$"},
         "additionalProperties": _ref(definition),
     }
 

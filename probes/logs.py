@@ -6,13 +6,13 @@ import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from probes.redact import Redactor
+from probes.redact import Redactor, SecretFilter
 
 _PLAIN = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 # What every record has; anything else came in as `extra` and is an id that an operator searches for.
 _USUAL = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message", "taskName"}
 
-_redactor = Redactor()
+_handlers: list[logging.Handler] = []
 
 
 class JsonLines(logging.Formatter):
@@ -48,9 +48,8 @@ def set_up(*, as_json: bool = False, level: int = logging.INFO) -> None:
     """Log to stderr from here on. Called once, by the front door."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines() if as_json else PlainLines(_PLAIN))
-    handler.addFilter(_redactor)
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    root.handlers[:] = _handlers[:] = [handler]
     root.setLevel(level)
     # Each migration's step, and each request of a driver, is of no use to an operator.
     for chatty in ("alembic", "urllib3", "mail.log", "asyncio"):
@@ -59,4 +58,5 @@ def set_up(*, as_json: bool = False, level: int = logging.INFO) -> None:
 
 def mask(secrets: Iterable[str]) -> None:
     """Mask these values in everything that is logged from here on."""
-    _redactor.learn(secrets)
+    for handler in _handlers:
+        handler.filters[:] = [SecretFilter(Redactor(secrets))]

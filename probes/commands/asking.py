@@ -70,10 +70,10 @@ def choose(estate: "Estate", wanted: Sequence[str]) -> list["Check"]:
             if check_id == word or check_id.startswith(f"{word.rstrip('/')}/") or fnmatchcase(check_id, word)
         }
         if not found:
-            from probes.document import did_you_mean
+            from probes.document import suggest
 
             known = [*estate.checks, *estate.targets, *estate.sites]
-            raise Refusal(f"there is no check {word!r}: {did_you_mean(word, known) or 'see `backwatch config show`'}")
+            raise Refusal(f"there is no check {word!r}: {suggest(word, known) or 'see `backwatch config show`'}")
         chosen |= found
     return list(chosen.values())
 

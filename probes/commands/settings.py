@@ -60,11 +60,11 @@ def show_config(config_path: Path | None, data_dir: Path | None, as_json: bool) 
     """Print the configuration as in force: references filled in, secrets masked."""
     import yaml
 
-    from probes.redact import masked
+    from probes.redact import Redactor
     from probes.store.database import say_where
 
     found, _ = load_with(whole_loader(), config_path, data_dir)
-    value = masked({**found.document.value, "database": say_where(found.database)}, found.document.secrets)
+    value = Redactor(found.document.secrets).mask_all({**found.document.value, "database": say_where(found.database)})
     if as_json:
         click.echo(json.dumps(value, indent=2, default=str))
     else:
