@@ -16,8 +16,9 @@ from alerts.notifier import Notifier, notifier_kinds
 from alerts.route import Route
 from alerts.timings import Timings
 from probes.config import Config, load_config
-from probes.document import ConfigError, Document, Problem
+from probes.document import ConfigError, Document, KeyPath, Problem, read_document
 from probes.duration import Duration
+from probes.target import Estate
 
 DEFAULT_URL = "http://127.0.0.1:8501"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
@@ -102,21 +103,31 @@ class _WindowModel(BaseModel):
 
 def load_all(path: Path, data_dir: Path | None = None) -> tuple[Config, Alerting]:
     """Everything that a configuration says. Raises ConfigError with the problems of both parts."""
-    config = load_config(path, data_dir=data_dir)
+    try:
+        config = load_config(path, data_dir=data_dir)
+    except ConfigError as error:
+        try:
+            _read(read_document(path), Estate(), ())
+        except ConfigError as more:
+            raise ConfigError([*error.problems, *more.problems]) from error
+        raise
     return config, load_alerting(config)
 
 
 def load_alerting(config: Config) -> Alerting:
     """The alerts' part. Raises ConfigError with all its problems."""
-    document = config.document
+    return _read(config.document, config.estate, config.defaults.notify)
+
+
+def _read(document: Document, estate: Estate, default: tuple[str, ...]) -> Alerting:
     problems: list[Problem] = []
     notifiers = _notifiers(document, problems)
-    routes = _routes(document, notifiers, problems)
+    routes = _routes(document, problems)
     windows = _windows(document, problems)
-    timings = _timings(document, problems)
-    default = _default_notify(document)
-    _check_names(document, config, notifiers, default, problems)
-    if problems:
+    timings, found = document.validate(Timings, ("alerts",))
+    problems += found
+    _check_names(document, estate, default, problems)
+    if problems or timings is None:
         raise ConfigError(problems)
     return Alerting(
         notifiers=notifiers,
@@ -140,14 +151,6 @@ def _section(document: Document, name: str, kind: type, problems: list[Problem])
     return value
 
 
-def _timings(document: Document, problems: list[Problem]) -> Timings:
-    if "alerts" not in document.value:
-        return Timings()
-    timings, found = document.validate(Timings, ("alerts",))
-    problems += found
-    return timings if isinstance(timings, Timings) else Timings()
-
-
 def _notifiers(document: Document, problems: list[Problem]) -> dict[str, Notifier]:
     notifiers: dict[str, Notifier] = {}
     kinds = notifier_kinds()
@@ -161,7 +164,8 @@ def _notifiers(document: Document, problems: list[Problem]) -> dict[str, Notifie
             said = f"unknown kind {kind!r}" if kind else "a notifier needs a kind"
             problems.append(document.problem(path, said, f"kinds are {', '.join(kinds)}"))
             continue
-        options, found = document.validate(_with_kind(kinds[kind].Options, kind), path)
+        keys = {key: entry for key, entry in value.items() if key != "kind"}
+        options, found = document.validate(kinds[kind].Options, path, keys)
         problems += found
         if options is not None:
             notifiers[name] = kinds[kind](name, options)
@@ -173,20 +177,15 @@ def _notifiers(document: Document, problems: list[Problem]) -> dict[str, Notifie
     return notifiers
 
 
-def _with_kind(options: type[BaseModel], kind: str) -> type[BaseModel]:
-    """The options of a kind beside the word `kind` itself, which the document carries in the same mapping."""
-    return type(options.__name__, (options,), {"__annotations__": {"kind": str}, "kind": kind})
-
-
-def _routes(document: Document, notifiers: Mapping[str, Notifier], problems: list[Problem]) -> tuple[Route, ...]:
+def _routes(document: Document, problems: list[Problem]) -> tuple[Route, ...]:
     routes = []
     for index, _ in enumerate(_section(document, "routes", list, problems)):
         model, found = document.validate(_RouteModel, ("routes", index))
         problems += found
-        if isinstance(model, _RouteModel):
+        if model is not None:
             routes.append(Route(model.notify, model.match))
             for name in model.notify:
-                _check_name(document, ("routes", index, "notify"), name, notifiers, problems)
+                _check_name(document, ("routes", index, "notify"), name, problems)
     return tuple(routes)
 
 
@@ -195,43 +194,30 @@ def _windows(document: Document, problems: list[Problem]) -> tuple[Window, ...]:
     for index, _ in enumerate(_section(document, "maintenance", list, problems)):
         model, found = document.validate(_WindowModel, ("maintenance", index))
         problems += found
-        if isinstance(model, _WindowModel):
+        if model is not None:
             windows.append(model.window())
     return tuple(windows)
 
 
-def _default_notify(document: Document) -> tuple[str, ...]:
-    defaults = document.value.get("defaults")
-    notify = defaults.get("notify") if isinstance(defaults, dict) else None
-    return tuple(name for name in (_names(notify) or ()) if isinstance(name, str))
-
-
-def _check_names(
-    document: Document,
-    config: Config,
-    notifiers: Mapping[str, Notifier],
-    default: tuple[str, ...],
-    problems: list[Problem],
-) -> None:
+def _check_names(document: Document, estate: Estate, default: tuple[str, ...], problems: list[Problem]) -> None:
     for name in default:
-        _check_name(document, ("defaults", "notify"), name, notifiers, problems)
-    for check in config.estate.checks.values():
+        _check_name(document, ("defaults", "notify"), name, problems)
+    for check in estate.checks.values():
+        target = estate.targets[check.target]
+        position = target.checks.index(check.id)
+        path = ("sites", check.site, "targets", target.name, "checks", position, "notify")
         for name in check.notify:
             if name not in default:
-                path = ("sites", check.site, "targets", config.estate.targets[check.target].name)
-                _check_name(document, path, name, notifiers, problems)
+                _check_name(document, path, name, problems)
 
 
-def _check_name(
-    document: Document,
-    path: tuple[str | int, ...],
-    name: str,
-    notifiers: Mapping[str, Notifier],
-    problems: list[Problem],
-) -> None:
-    if name not in notifiers:
-        known = f"notifiers are {', '.join(notifiers)}" if notifiers else "there is no section `notifiers`"
-        problems.append(document.problem(path, f"no notifier is called {name!r}", known))
+def _check_name(document: Document, path: KeyPath, name: str, problems: list[Problem]) -> None:
+    # A notifier with a mistake of its own is not missing as well.
+    notifiers = document.value.get("notifiers")
+    known = list(notifiers) if isinstance(notifiers, dict) else []
+    if name not in known:
+        words = f"notifiers are {', '.join(map(str, known))}" if known else "there is no section `notifiers`"
+        problems.append(document.problem(path, f"no notifier is called {name!r}", words))
 
 
 def _warnings(notifiers: Mapping[str, Notifier], routes: tuple[Route, ...], default: tuple[str, ...]) -> list[str]:

@@ -16,7 +16,9 @@ from alerts.judge import Judge
 from alerts.message import utc
 from alerts.outbox import Outbox
 from alerts.store.notifications import pending
+from probes.clockwatch import ClockWatch
 from probes.config import Config
+from probes.config_watch import stamp_of
 from probes.document import ConfigError
 from probes.redact import Redactor
 from probes.store.database import open_database
@@ -30,7 +32,6 @@ log = logging.getLogger(__name__)
 _JUDGE_EVERY_S = 0.5
 _SEND_EVERY_S = 0.25
 _BEAT_EVERY_S = 5.0
-_JUMP_MS = 2_000
 _GAP_MS = 60_000
 _TICK = "alerts_tick_ms"
 
@@ -60,7 +61,7 @@ class _AlertProcess:
         self._started_ms = _now_ms()
         self._trouble = ""
         self._notes = alerting.warnings
-        self._looked_at = _modified(config)
+        self._looked_at = stamp_of(config.source)
         self._judge = Judge(engine, config, alerting, self._started_ms)
         self._outbox = Outbox(
             engine,
@@ -76,13 +77,12 @@ class _AlertProcess:
         sender = threading.Thread(target=self._send, args=(stop,), name="outbox", daemon=True)
         sender.start()
         log.info("alert engine at work on %s", self._config.source)
-        clock = _Clock()
+        clock = ClockWatch()
         beaten_s = 0.0
         while not stop.wait(_JUDGE_EVERY_S):
             try:
-                jump_ms = clock.jump_ms()
-                if abs(jump_ms) > _JUMP_MS:
-                    self._note_jump(jump_ms)
+                if jump_s := clock.look():
+                    self._note_jump(int(jump_s * 1000))
                 self._judge.step(_now_ms())
                 if time.monotonic() - beaten_s >= _BEAT_EVERY_S:
                     beaten_s = time.monotonic()
@@ -133,14 +133,14 @@ class _AlertProcess:
         record_event(self._engine, now_ms, "clock_jump", text, subject="alerts")
 
     def _reload_if_changed(self) -> None:
-        modified = _modified(self._config)
+        modified = stamp_of(self._config.source)
         if modified == self._looked_at and not self.reload_wanted.is_set():
             return
         self.reload_wanted.clear()
         self._looked_at = modified
         try:
             config, alerting = load_all(self._config.source, self._config.data_dir)
-        except ConfigError as error:
+        except (ConfigError, OSError) as error:
             self._trouble = f"The configuration on disk is broken, the one before stays in force: {error}"[:500]
             log.error("%s", self._trouble)
             return
@@ -154,29 +154,6 @@ class _AlertProcess:
             alerting.notifiers, config.estate, alerting.external_url, Redactor(config.document.secrets).mask
         )
         log.info("the configuration was read anew")
-
-
-class _Clock:
-    """Notices when the wall clock moves otherwise than time does."""
-
-    def __init__(self) -> None:
-        self._offset_ms = self._read()
-
-    def jump_ms(self) -> int:
-        """By how much the wall clock jumped since the last call."""
-        offset_ms = self._read()
-        jump_ms, self._offset_ms = offset_ms - self._offset_ms, offset_ms
-        return jump_ms
-
-    @staticmethod
-    def _read() -> int:
-        return _now_ms() - time.monotonic_ns() // 1_000_000
-
-
-def _modified(config: Config) -> tuple[float, ...]:
-    source = config.source
-    files = sorted(source.glob("*.y*ml")) if source.is_dir() else [source]
-    return tuple(file.stat().st_mtime for file in files if file.exists())
 
 
 def _listen_to_signals(stop: threading.Event, reload_wanted: threading.Event) -> None:
