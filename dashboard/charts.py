@@ -61,7 +61,7 @@ def metric_chart(
         {
             "yAxis": limit.bound * scale,
             "lineStyle": {"color": palette.of(Look.of(limit.level)), "type": "dashed", "width": 1.5},
-            "label": {"formatter": limit.level.value, "position": "insideEndTop", "color": palette.quiet, "fontSize": 11},
+            "label": {"formatter": str(limit.level), "position": "insideEndTop", "color": palette.quiet, "fontSize": 11},
         }
         for limit in limits
     ]
