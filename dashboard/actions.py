@@ -113,7 +113,7 @@ def _done(incident: str, changed: bool) -> Response:
 def _add_silence(_request: Request, fields: Fields) -> Response:
     matchers = fields.get("matchers")
     if not isinstance(matchers, dict) or not all(isinstance(value, str) for value in matchers.values()):
-        raise Problem(400, "matchers is an object of texts, such as {\"target\": \"shop/db\"}.")
+        raise Problem(400, 'matchers is an object of texts, such as {"target": "shop/db"}.')
     try:
         check_matchers(matchers)
         ends_ms = now_ms() + int(_seconds(fields.get("for", "1h")) * 1000)

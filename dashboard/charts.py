@@ -61,7 +61,12 @@ def metric_chart(
         {
             "yAxis": limit.bound * scale,
             "lineStyle": {"color": palette.of(Look.of(limit.level)), "type": "dashed", "width": 1.5},
-            "label": {"formatter": str(limit.level), "position": "insideEndTop", "color": palette.quiet, "fontSize": 11},
+            "label": {
+                "formatter": limit.level.value,
+                "position": "insideEndTop",
+                "color": palette.quiet,
+                "fontSize": 11,
+            },
         }
         for limit in limits
     ]
@@ -164,8 +169,14 @@ def _stack(parts: Sequence[Mapping[str, Any]], palette: Palette, from_ms: int, t
         option["legend"].append(
             {
                 "data": [one["name"] for one in part["series"]],
-                "right": 0, "top": top + 1, "itemWidth": 12, "itemHeight": 8, "itemGap": 12, "icon": "roundRect",
-                "textStyle": {"color": palette.quiet, "fontSize": 12}, "selectedMode": True,
+                "right": 0,
+                "top": top + 1,
+                "itemWidth": 12,
+                "itemHeight": 8,
+                "itemGap": 12,
+                "icon": "roundRect",
+                "textStyle": {"color": palette.quiet, "fontSize": 12},
+                "selectedMode": True,
             }  # fmt: skip
         )
         option["grid"].append({"left": _LEFT, "right": _RIGHT, "top": top + 30, "height": part["height"]})

@@ -13,7 +13,10 @@ _QUERY = {
 _READS: dict[str, tuple[str, tuple[str, ...]]] = {
     "/api/v1/checks": ("Every check as it stands now.", ()),
     "/api/v1/checks/{check}": ("One check; its id percent-encoded.", ()),
-    "/api/v1/checks/{check}/series": ("Percentiles, counts, phases and metrics over a range.", ("from", "to", "points")),
+    "/api/v1/checks/{check}/series": (
+        "Percentiles, counts, phases and metrics over a range.",
+        ("from", "to", "points"),
+    ),
     "/api/v1/checks/{check}/results": ("Single results, the newest first.", ("from", "to", "limit")),
     "/api/v1/sites/{site}/path": ("The request path: tiers, targets, who is at fault, who waits.", ()),
     "/api/v1/incidents": ("Incidents, the newest first.", ("state", "limit")),

@@ -157,7 +157,9 @@ def _explain_errno(trouble: Trouble, otherwise: Reason) -> tuple[Reason, str]:
 def _explain_tls(trouble: Trouble, otherwise: Reason) -> tuple[Reason, str]:
     for pattern, reason in _TLS_WORDS:
         if re.search(pattern, trouble.text, re.IGNORECASE):
-            return reason, _plain(trouble.text)
+            # Up to TLS 1.2 a server that misses a client certificate sends this very alert.
+            doubt = " (no cipher in common, or a client certificate is missing)" if reason is Reason.TLS_CIPHER else ""
+            return reason, _plain(trouble.text) + doubt
     if trouble.os_errno in _ERRNO:
         return _explain_errno(trouble, otherwise)
     return otherwise, _plain(trouble.text)

@@ -24,7 +24,13 @@ def page() -> None:
         _one(asked)
         return
     shown = st.segmented_control(
-        "Show", list(_STATES), default="all", required=True, key="state", bind="query-params", format_func=str.capitalize
+        "Show",
+        list(_STATES),
+        default="all",
+        required=True,
+        key="state",
+        bind="query-params",
+        format_func=str.capitalize,
     )
     _list(shown or "all")
     _silences()
@@ -186,7 +192,9 @@ def _members(one: Incident) -> draw.Block:
         word = "root" if member.target == one.root else "waits"
         look = Look.UP if not member.active else Look.DEGRADED if member.level == "degraded" else Look.DOWN
         said = draw.text(word, strong=word == "root")
-        rows.append([member.target, said, draw.state(look, "" if member.active else "Well again"), draw.at(member.joined_ms)])
+        rows.append(
+            [member.target, said, draw.state(look, "" if member.active else "Well again"), draw.at(member.joined_ms)]
+        )
     return draw.table("Targets", ["Target", "Role", "Now", "Joined"], rows)
 
 

@@ -79,7 +79,9 @@ def _figures(own: Own) -> draw.Block:
 
 def _row(one: Process, at_ms: int) -> list[draw.Cell]:
     look = Look.UP if _is_seen(one, at_ms) else Look.UNKNOWN
-    figures = ", ".join(f"{phrase.label(name).lower()} {phrase.metric(name, value)}" for name, value in one.figures.items())
+    figures = ", ".join(
+        f"{phrase.label(name).lower()} {phrase.metric(name, value)}" for name, value in one.figures.items()
+    )
     return [
         draw.state(look, "At work" if look is Look.UP else "Not seen"),
         draw.text(one.name, strong=True),
@@ -100,7 +102,10 @@ def _configuration() -> draw.Block:
         ["Configuration", draw.text(str(context.config_path), mono=True)],
         ["In force", draw.text(config.digest[:12], mono=True)],
         ["Store", draw.text(say_where(context.engine), mono=True)],
-        ["Watched", f"{len(config.estate.sites)} sites, {len(config.estate.targets)} targets, {len(config.estate.checks)} checks"],
+        [
+            "Watched",
+            f"{len(config.estate.sites)} sites, {len(config.estate.targets)} targets, {len(config.estate.checks)} checks",
+        ],
         ["Notifiers", ", ".join(context.alerting.notifiers) or "none"],
     ]
     if context.problem:

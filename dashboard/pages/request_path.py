@@ -94,7 +94,9 @@ def _calm(path: SitePath) -> draw.Block:
         return draw.sentence(Look.UNKNOWN, [draw.text(said, strong=True), draw.text("Every other tier answers.")])
     if resting:
         return draw.sentence(Look.MAINTENANCE, [draw.text(f"In maintenance: {_names(resting)}. The rest answers.")])
-    return draw.sentence(Look.UP, [draw.text("Every tier answers. ", strong=True), draw.text("Nobody waits for anybody.")])
+    return draw.sentence(
+        Look.UP, [draw.text("Every tier answers. ", strong=True), draw.text("Nobody waits for anybody.")]
+    )
 
 
 def drawing(path: SitePath, newest: Mapping[str, Result], summaries: Mapping[str, Summary]) -> dict[str, Any]:
@@ -152,9 +154,7 @@ def _node(path: SitePath, node: Node, newest: Mapping[str, Result], summaries: M
     }
 
 
-def _node_text(
-    path: SitePath, node: Node, newest: Mapping[str, Result], summaries: Mapping[str, Summary]
-) -> str:
+def _node_text(path: SitePath, node: Node, newest: Mapping[str, Result], summaries: Mapping[str, Summary]) -> str:
     worst = node.worst
     if node.waits_for:
         return f"waits for {_list([path.nodes[one].name for one in node.waits_for])}"

@@ -54,7 +54,13 @@ def figures(items: Sequence[Mapping[str, Any]]) -> Block:
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]], empty: str = "Nothing here.") -> Block:
     """A table; says `empty` when it has no rows."""
-    return {"type": "table", "title": title, "columns": list(columns), "rows": [list(row) for row in rows], "empty": empty}
+    return {
+        "type": "table",
+        "title": title,
+        "columns": list(columns),
+        "rows": [list(row) for row in rows],
+        "empty": empty,
+    }
 
 
 def sentence(look: Look, parts: Sequence[Cell]) -> Block:
