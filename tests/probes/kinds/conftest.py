@@ -7,7 +7,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -200,6 +200,12 @@ def running(*command: str, port: int) -> Iterator[subprocess.Popen]:
     finally:
         process.terminate()
         process.wait(10)
+
+
+@pytest.fixture(scope="session")
+def run_server() -> Callable[..., AbstractContextManager[subprocess.Popen]]:
+    """Runs a command until its port answers, and ends it afterwards."""
+    return running
 
 
 @pytest.fixture
