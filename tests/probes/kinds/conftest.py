@@ -83,10 +83,16 @@ Talk = Callable[[socket.socket], None]
 
 
 @pytest.fixture
-def peer() -> Iterator[Callable[[Talk], int]]:
+def held_ends() -> list[socket.socket]:
+    """The servers' ends of the connections that a test's peers have accepted."""
+    return []
+
+
+@pytest.fixture
+def peer(held_ends: list[socket.socket]) -> Iterator[Callable[[Talk], int]]:
     """Starts servers that treat each connection as the test says; returns their port."""
     listeners: list[socket.socket] = []
-    held: list[socket.socket] = []
+    held = held_ends
 
     def start(talk: Talk) -> int:
         listener = socket.create_server(("127.0.0.1", 0))
