@@ -89,13 +89,13 @@ class Document:
     ) -> tuple[ModelT | None, list[Problem]]:
         """A section as a frozen model, or its problems; `value` stands in for what the document has at the path.
 
-        `also_known` are keys that stand beside the model's own, to be suggested for an unknown one.
+        `also_known` are keys of the section that are read elsewhere: they are suggested for unknown ones.
         """
         given = self.get(path, {}) if value is _MISSING else value
         try:
             return model.model_validate({} if given is None else given), []
         except ValidationError as error:
-            found = error.errors(include_url=False, include_input=False, include_context=False)
+            found = error.errors(include_url=False, include_input=False)
             problems = [self._translate(model, path, details, also_known) for details in found]
             return None, [problem for problem in problems if problem is not None]
 
@@ -107,13 +107,14 @@ class Document:
             return None
         key = str(at[-1]) if at else ""
         if error["type"] == "extra_forbidden":
-            known = [*fields_at(model, at[len(path) : -1]), *also_known]
+            known = [*fields_at(model, at[len(path) : -1]), *(also_known if len(at) == len(path) + 1 else ())]
             return self.problem(at, f"unknown key {key!r}", suggest(key, known))
         if error["type"] == "missing":
             description = _description_of(model, at[len(path) :])
             return self.problem(at[:-1], f"{key!r} is missing" + (f": {description}" if description else ""))
-        if error["type"] in {"enum", "literal_error"} and isinstance(word := self.get(at), str):
-            return self.problem(at, f"unknown word {word!r}", suggest(word, re.findall(r"'([^']*)'", error["msg"])))
+        if error["type"] in {"enum", "literal_error"} and isinstance(word := self.get(at), str | int | float):
+            known = re.findall(r"'([^']*)'", error.get("ctx", {}).get("expected", ""))
+            return self.problem(at, f"{str(word)!r} is none of {', '.join(known)}", suggest(str(word), known, few=0))
         message = error["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
         message = message[0].lower() + message[1:] if message.startswith(("Input should", "String should")) else message
         message = message.replace("input should", "should").replace("string should", "should")
@@ -275,8 +276,8 @@ def write_path(path: KeyPath) -> str:
     return text
 
 
-def suggest(word: str, known: Iterable[str]) -> str:
-    """`did you mean 'url'?`, or what there is where it is little, or nothing."""
+def suggest(word: str, known: Iterable[str], few: int = 16) -> str:
+    """`did you mean 'url'?`, or all that there is where that is at most `few` words, or nothing."""
     names = sorted(set(known))
     close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
     if not close:
@@ -284,7 +285,7 @@ def suggest(word: str, known: Iterable[str]) -> str:
         close = [lowered[name] for name in difflib.get_close_matches(word.lower(), lowered, n=1, cutoff=0.6)]
     if close:
         return f"did you mean {close[0]!r}?"
-    return f"known: {', '.join(names)}" if 0 < len(names) <= 16 else ""
+    return f"known: {', '.join(names)}" if 0 < len(names) <= few else ""
 
 
 def fields_at(model: type[BaseModel], path: KeyPath) -> list[str]:
