@@ -6,7 +6,6 @@ python tests/bench/worker_http.py --unpaced        as many checks as it can, bes
 
 import argparse
 import json
-import os
 import shutil
 import signal
 import socket
@@ -178,7 +177,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="backwatch-bench-") as name:
         folder = Path(name)
-        os.chmod(folder, 0o755)
+        folder.chmod(0o755)
         with web_server(folder) as port:
             checks = options.checks or (2500 if options.unpaced else 1000)
             config = write_config(folder, port, checks, "1s" if options.unpaced else "10s")
