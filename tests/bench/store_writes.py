@@ -30,10 +30,11 @@ BATCH = 100
 
 def make_batches(checks: int, hours: float) -> list[list[Result]]:
     rnd = random.Random(1)
+    places = rnd.sample(range(checks), checks)  # a check's place in the interval is a hash, not its number
     results = []
     for round_ms in range(T0, T0 + int(hours * 3_600_000), INTERVAL_MS):
         for number in range(checks):
-            slot_ms = round_ms + INTERVAL_MS * number // checks
+            slot_ms = round_ms + INTERVAL_MS * places[number] // checks
             down = rnd.random() < 0.01
             results.append(
                 Result(
@@ -49,6 +50,7 @@ def make_batches(checks: int, hours: float) -> list[list[Result]]:
                     Phases(0.001, 0.002, 0.01, rnd.lognormvariate(-3.2, 0.4), 0.002),
                 )
             )
+    results.sort(key=lambda result: result.slot_ms)
     return [results[start : start + BATCH] for start in range(0, len(results), BATCH)]
 
 
