@@ -1,6 +1,7 @@
 """How single results are written and read back."""
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 
 from sqlalchemy import Connection, Engine
 
@@ -93,11 +94,17 @@ def load_fresh_results(engine: Engine, seen: Mapping[tuple[str, str], int]) -> l
 def _insert(connection: Connection, rows: Sequence[HotRow]) -> int:
     if not rows:
         return 0
-    insert = upsert(connection)(hot).on_conflict_do_nothing()
     if is_sqlite(connection):
         # Past SQLAlchemy's handling of parameters, which takes longer than SQLite itself.
-        return connection.exec_driver_sql(
-            str(insert.compile(connection, column_keys=HotRow._fields)), list(rows)
-        ).rowcount
+        return connection.exec_driver_sql(_sqlite_insert(), list(rows)).rowcount
+    insert = upsert(connection)(hot).on_conflict_do_nothing()
     named = [row._asdict() for row in rows]
     return connection.execute(insert, named, execution_options={"preserve_rowcount": True}).rowcount
+
+
+@cache
+def _sqlite_insert() -> str:
+    from sqlalchemy.dialects import sqlite
+
+    insert = sqlite.insert(hot).on_conflict_do_nothing()
+    return str(insert.compile(dialect=sqlite.dialect(), column_keys=HotRow._fields))

@@ -74,6 +74,8 @@ def main(checks: int, hours: float) -> None:
         print(f"{n} results of {checks} checks in batches of {BATCH}")
 
         writer = ResultWriter(engine)
+        # Numbers given in another order than results arrive in: a batch then touches every page of the states.
+        writer.save([Result(f"shop/target-{number}/http", "default", 1, 1, Status.UP) for number in range(checks)])
         with engine.connect() as connection:
             connection.execute(text("PRAGMA wal_autocheckpoint = 0"))
         log_bytes, spent = 0, []
