@@ -10,7 +10,7 @@ from probes.guard import check_addresses, literal_address
 from probes.loop import Timer
 from probes.probe import Certificate, Failure, Request, Response
 from probes.resolver import Answer
-from probes.result import Phases, Reason
+from probes.result import NO_PHASES, Phases, Reason
 from probes.transfer import Transfer
 from probes.url import Url, UrlError, read_url, split_authority
 
@@ -35,7 +35,7 @@ class Fetch:
         self._timeout_s = self._end_s - now
         self._url: Url | None = None
         self._hops: list[str] = []
-        self._phases = Phases()
+        self._phases = NO_PHASES
         self._duration_s = 0.0
         self._lookup: Timer | None = None
         self._transfer: Transfer | None = None
@@ -134,18 +134,17 @@ class Fetch:
     def _finish_hop(self, transfer: Transfer, code: int, text: str) -> None:
         if self._done or self._url is None:
             return
-        phases, total_s = transfer.phases(None)
-        self._add_phases(phases, total_s)
+        transfer.timeout_s = self._timeout_s
+        failure = transfer.end(code, text, self._where)
+        self._add_phases(*transfer.phases(None))
         self._certificate = transfer.certificate() or self._certificate
-        failure = None
-        if code != pycurl.E_OK:
-            transfer.timeout_s = self._timeout_s
-            failure = transfer.failure(code, text, self._where)
-        location = next((value for name, value in transfer.headers if name.lower() == "location"), None)
-        if failure is None and location and self._request.max_redirects and transfer.code in _REDIRECTS:
-            self._redirect(transfer.code, location)
-        else:
-            self._end(failure=failure)
+        status = transfer.code
+        if failure is None and status in _REDIRECTS and self._request.max_redirects:
+            location = next((value for name, value in transfer.headers if name.lower() == "location"), None)
+            if location:
+                self._redirect(status, location)
+                return
+        self._end(failure=failure)
 
     def _redirect(self, code: int, location: str) -> None:
         if self._url is None:
@@ -171,6 +170,9 @@ class Fetch:
     def _add_phases(self, more: Phases, total_s: float) -> None:
         have = self._phases
         self._duration_s += total_s
+        if have is NO_PHASES:
+            self._phases = more
+            return
         self._phases = Phases(
             _plus(have.dns_s, more.dns_s),
             _plus(have.connect_s, more.connect_s),

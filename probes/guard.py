@@ -6,6 +6,7 @@ never a target (security.md). Addresses that carry another one inside (mapped, 6
 
 import socket
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from probes.probe import Failure
@@ -29,6 +30,7 @@ _NEVER = tuple(
 )
 
 
+@lru_cache(maxsize=16384)
 def blocked(address: str) -> bool:
     """Whether an address, however it is wrapped, must not be connected to. Raises ValueError for what is none."""
     return any(inner in net for inner in _unwrap(ip_address(address.partition("%")[0])) for net in _NEVER)
@@ -42,6 +44,7 @@ def check_addresses(host: str, addresses: Iterable[str]) -> None:
             raise Failure(Reason.SSRF_BLOCKED, f"refused to connect to {shown}: metadata or link-local address")
 
 
+@lru_cache(maxsize=16384)
 def literal_address(host: str) -> str | None:
     """The address that a URL's host spells, in any form a resolver takes (`127.1`, `0x7f000001`); None for a name."""
     bare = host.strip("[]").partition("%")[0]

@@ -67,10 +67,11 @@ class Transfer:
 
     __slots__ = (
         "_body",
-        "_header_bytes",
+        "_lines",
         "_request",
         "_too_big",
         "_url",
+        "answered",
         "curl",
         "headers",
         "received_bytes",
@@ -85,7 +86,8 @@ class Transfer:
         self._request = request
         self._url = url
         self._body: list[bytes] = []
-        self._header_bytes = 0
+        self._lines: list[bytes] = []
+        self.answered = False
         self._too_big: Reason | None = None
 
     def prepare(self, resolved: str | None, connect_to: str | None) -> None:
@@ -101,7 +103,7 @@ class Transfer:
         curl.setopt(pycurl.TIMEOUT_MS, max(1, round(self.timeout_s * 1000)))
         curl.setopt(pycurl.CONNECTTIMEOUT_MS, max(1, round(self.timeout_s * 1000)))
         curl.setopt(pycurl.WRITEFUNCTION, self._take_body)
-        curl.setopt(pycurl.HEADERFUNCTION, self._take_header)
+        curl.setopt(pycurl.HEADERFUNCTION, self._lines.append)  # libcurl itself ends at 300 KB
         curl.setopt(pycurl.USERAGENT, user_agent())
         if resolved is not None:
             curl.setopt(pycurl.RESOLVE, [resolved])
@@ -171,24 +173,32 @@ class Transfer:
         self._body.append(piece)
         return None
 
-    def _take_header(self, line: bytes) -> int | None:
-        self._header_bytes += len(line)
-        if self._header_bytes > MOST_HEADER_BYTES or len(self.headers) > MOST_HEADERS:
+    def _read_headers(self) -> None:
+        """Sort out the header lines, once; those of interim answers and of digest's first round do not count."""
+        size = 0
+        for line in self._lines:
+            size += len(line)
+            if line.startswith(b"HTTP/"):
+                self.headers.clear()
+                continue
+            name, colon, value = line.partition(b":")
+            if colon:
+                self.headers.append((name.decode("latin-1").strip(), value.decode("latin-1").strip()))
+        self.answered = size > 0
+        if self._too_big is None and (size > MOST_HEADER_BYTES or len(self.headers) > MOST_HEADERS):
             self._too_big = Reason.HTTP_HEADER_TOO_BIG
-            return -1
-        name, colon, value = line.partition(b":")
-        if colon and not line.startswith(b"HTTP/"):
-            self.headers.append((name.decode("latin-1").strip(), value.decode("latin-1").strip()))
-        elif line.startswith(b"HTTP/"):
-            self.headers.clear()  # an interim answer, or the first round of digest authentication
-            self._body.clear()
-            self.received_bytes = 0
-        return None
 
     @property
     def body(self) -> bytes:
         """The decoded body so far."""
         return self._body[0] if len(self._body) == 1 else b"".join(self._body)
+
+    def end(self, code: int, text: str, where: str) -> Failure | None:
+        """The transfer is over: read what came, and say why it failed if it did."""
+        self._read_headers()
+        if code == pycurl.E_OK and self._too_big is None:
+            return None
+        return self._failure(code, text, where)
 
     @property
     def code(self) -> int | None:
@@ -205,8 +215,8 @@ class Transfer:
             dns_s=dns_s,
             connect_s=_seconds(lookup, connect),
             tls_s=_seconds(connect, secured),
-            ttfb_s=_seconds(sent, first) if self._header_bytes else None,
-            transfer_s=_seconds(first, total) if self._header_bytes else None,
+            ttfb_s=_seconds(sent, first) if self.answered else None,
+            transfer_s=_seconds(first, total) if self.answered else None,
         )
         return phases, total / 1e6
 
@@ -228,18 +238,18 @@ class Transfer:
         """The version the server answered with."""
         return _HTTP_NAMES.get(self.curl.getinfo(pycurl.INFO_HTTP_VERSION))
 
-    def failure(self, code: int, text: str, where: str) -> Failure:
+    def _failure(self, code: int, text: str, where: str) -> Failure:
         """Why libcurl gave up."""
         if self._too_big is Reason.BODY_TOO_BIG:
             most = self._request.max_body_bytes
             return Failure(Reason.BODY_TOO_BIG, f"the body is larger than {most} bytes (max_body)", code=self.code)
         if self._too_big is not None:
             return Failure(self._too_big, f"more than {MOST_HEADER_BYTES} bytes or {MOST_HEADERS} fields of headers")
-        failure = failure_of(self.trouble(code, text, where))
+        failure = failure_of(self._trouble(code, text, where))
         failure.code = self.code
         return failure
 
-    def trouble(self, code: int, text: str, where: str) -> Trouble:
+    def _trouble(self, code: int, text: str, where: str) -> Trouble:
         """What libcurl knows about the failed transfer."""
         get = self.curl.getinfo
         return Trouble(
@@ -250,7 +260,7 @@ class Transfer:
             is_tls=self._url.is_tls,
             connected=get(pycurl.CONNECT_TIME_T) > 0,
             secured=get(pycurl.APPCONNECT_TIME_T) > 0,
-            answered=self._header_bytes > 0,
+            answered=self.answered,
             where=where,
             timeout_s=self.timeout_s,
             received_bytes=self.received_bytes,

@@ -1,5 +1,6 @@
 """Kind `http`: does a URL answer as it should, how fast, and for how long is its certificate good?"""
 
+from functools import cached_property, lru_cache
 from http import HTTPStatus
 from typing import Annotated, Any, ClassVar
 
@@ -8,7 +9,18 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from probes.body import BodyExpect, HeaderExpect, charset_of
 from probes.certificate import days_left
 from probes.http_options import HttpOptions
-from probes.probe import Ask, Conversation, ConversationProbe, Expect, Failure, Metric, Reading, Response, probe
+from probes.probe import (
+    Ask,
+    Conversation,
+    ConversationProbe,
+    Expect,
+    Failure,
+    Metric,
+    Reading,
+    Request,
+    Response,
+    probe,
+)
 from probes.result import Reason
 from probes.url import read_url
 
@@ -60,11 +72,7 @@ class HttpProbe(ConversationProbe):
 
     def converse(self, ask: Ask) -> Conversation:
         """One request. Raises Failure for a wrong answer."""
-        options: Options = self.options
-        # Who expects a redirect wants to see it.
-        follow = 0 if all(status.startswith("3") for status in self.expect.status) else None
-        body = None if options.body is None else options.body.encode()
-        response: Response = yield options.request(body=body, max_redirects=follow)
+        response: Response = yield self._request
         metrics = measure(response, ask.now_ms)
         failure = response.failure or self._failure(response)
         if failure is not None:
@@ -72,6 +80,13 @@ class HttpProbe(ConversationProbe):
                 failure.reason, failure.message, code=response.code, phases=response.phases, metrics=metrics
             ) from None
         return Reading(duration_s=response.duration_s, code=response.code, phases=response.phases, metrics=metrics)
+
+    @cached_property
+    def _request(self) -> Request:
+        options: Options = self.options
+        # Who expects a redirect wants to see it.
+        follow = 0 if all(status.startswith("3") for status in self.expect.status) else None
+        return options.request(body=None if options.body is None else options.body.encode(), max_redirects=follow)
 
     def _failure(self, response: Response) -> Failure | None:
         """What is wrong with an answer that did come."""
@@ -106,6 +121,7 @@ def measure(response: Response, now_ms: int) -> dict[str, float]:
     return metrics
 
 
+@lru_cache(maxsize=4096)
 def status_matches(code: int | None, patterns: tuple[str, ...]) -> bool:
     """Whether a status code is one of `200`, `2xx`."""
     text = str(code)

@@ -47,6 +47,8 @@ class WorkerLock:
         """Give the lock back."""
         if self._handle is not None:
             os.ftruncate(self._handle, 0)
+            # Unlocked, not only closed: a child that has not reached its program yet shares the handle.
+            fcntl.flock(self._handle, fcntl.LOCK_UN)
             os.close(self._handle)
             self._handle = None
 

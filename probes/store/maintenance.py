@@ -8,6 +8,7 @@ from pathlib import Path
 from sqlalchemy import Engine
 
 from probes.store.database import StoreError, database_file, is_sqlite, say_where, speaking
+from probes.store.integrity import db_check
 
 TRUNCATE_BYTES = 64 << 20
 WARN_BYTES = 256 << 20
@@ -77,5 +78,8 @@ def free_pages(engine: Engine, pages: int = 2000) -> None:
     if not is_sqlite(engine):
         return
     with speaking(engine), closing(engine.raw_connection()) as connection:
-        # Each step of this statement frees one page: only reading it to the end frees them all.
-        connection.cursor().execute(f"PRAGMA incremental_vacuum({int(pages)})").fetchall()
+        # Each step of this statement frees one page, and execute() takes one step.
+        connection.driver_connection.executescript(f"PRAGMA incremental_vacuum({int(pages)})")  # type: ignore[union-attr]
+
+
+__all__ = ["Checkpoint", "checkpoint", "db_backup", "db_check", "free_pages", "wal_bytes"]

@@ -1,0 +1,87 @@
+"""When did a check change its status, from what to what, and why?"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Engine, select
+
+from probes.result import Reason, Status
+from probes.store.buckets import read_rollups
+from probes.store.database import reading
+from probes.store.due import DAY_MS, HOUR_MS
+from probes.store.rows import STATUSES, find_series, to_reason, with_names
+from probes.store.spans import Span, load_held, plan
+from probes.store.tables import hot
+
+_BEFORE_MS = DAY_MS
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A result whose status differs from the one before it; `before` is None where there is none within a day."""
+
+    slot_ms: int
+    location: str
+    before: Status | None
+    after: Status
+    reason: Reason | None
+    message: str
+
+
+def load_changes(
+    engine: Engine, check_id: str, from_ms: int, to_ms: int, *, location: str | None = None
+) -> list[Change]:
+    """Changes with from_ms <= slot_ms < to_ms, oldest first, as far back as single results are kept.
+
+    Hours in which nothing changed are known from their rollups and not read. Raises StoreError.
+    """
+    with reading(engine) as connection:
+        held = load_held(connection)
+        spans = plan(max(from_ms, held.raw_ms), to_ms, HOUR_MS, held)
+        found = [
+            change
+            for series_id, place in find_series(connection, check_id, location).items()
+            for change in _changes(connection, series_id, place, spans)
+        ]
+    return sorted(found, key=lambda change: (change.slot_ms, change.location))
+
+
+def _changes(connection: Connection, series_id: int, place: str, spans: Sequence[Span]) -> Iterator[Change]:
+    status = _status_before(connection, series_id, spans[0].from_ms) if spans else None
+    for span in spans:
+        for part, only in _parts(connection, series_id, span):
+            if only is not None and only == status:
+                continue
+            for row in _read(connection, series_id, part):
+                if row.status != status:
+                    before = None if status is None else STATUSES[status]
+                    after = STATUSES[row.status]
+                    yield Change(row.slot_ms, place, before, after, to_reason(row.reason), row.message or "")
+                status = row.status
+
+
+def _parts(connection: Connection, series_id: int, span: Span) -> Iterator[tuple[Span, int | None]]:
+    """Spans of single results, each with the one status all of them have, None where they have several."""
+    if span.source == "raw":
+        yield span, None
+        return
+    for row in read_rollups(connection, [series_id], span, ("bucket_ms", "up", "degraded", "down", "unknown")):
+        had = [status for status, count in enumerate(row[1:]) if count]
+        yield Span("raw", row.bucket_ms, row.bucket_ms + HOUR_MS), had[0] if len(had) == 1 else None
+
+
+def _read(connection: Connection, series_id: int, span: Span) -> Sequence[Any]:
+    query = with_names().where(hot.c.slot_ms >= span.from_ms, hot.c.slot_ms < span.to_ms, hot.c.series_id == series_id)
+    return connection.execute(query.order_by(hot.c.slot_ms)).fetchall()
+
+
+def _status_before(connection: Connection, series_id: int, from_ms: int) -> int | None:
+    query = (
+        select(hot.c.status)
+        .where(hot.c.slot_ms < from_ms, hot.c.slot_ms >= from_ms - _BEFORE_MS, hot.c.series_id == series_id)
+        .order_by(hot.c.slot_ms.desc())
+        .limit(1)
+    )
+    status: int | None = connection.scalar(query)
+    return status

@@ -1,0 +1,209 @@
+"""What does the overview show of every check? Uptime of four windows, daily bars, a sparkline; written hourly."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from sqlalchemy import Connection, Engine, func, select
+
+from probes.store.database import reading, upsert, writing
+from probes.store.due import DAY_MS, HOUR_MS, day_of
+from probes.store.meta import ROLLED_MS, get_ms
+from probes.store.rows import to_s
+from probes.store.sketch import Sketch
+from probes.store.tables import hot, rollup_d, rollup_h, series, summary
+
+DAYS = 90
+HOURS = 24
+SLICE = 200
+
+Counts = tuple[int, int, int, int]
+"""Results by status: up, degraded, down, unknown."""
+NOTHING: Counts = (0, 0, 0, 0)
+_WINDOWS = {"uptime_24h": 1, "uptime_7d": 7, "uptime_30d": 30, "uptime_90d": DAYS}
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A check at a location over the last days, up to now; None where nothing was judged.
+
+    `bars` are 90 UTC days and `sparkline` 24 hours of median latency in seconds, oldest first; the last bar is today.
+    Coverage is the share of the results that its usual rhythm would have brought since its first one.
+    """
+
+    uptime_24h: float | None
+    uptime_7d: float | None
+    uptime_30d: float | None
+    uptime_90d: float | None
+    coverage_24h: float | None
+    coverage_7d: float | None
+    coverage_30d: float | None
+    coverage_90d: float | None
+    p50_s: float | None
+    p95_s: float | None
+    bars: tuple[Counts, ...]
+    sparkline: tuple[float | None, ...]
+
+
+def write_summaries(engine: Engine, now_ms: int) -> int:  # noqa: ARG001 - rollups say how far we are, not the clock
+    """Rewrite the summary of every series, up to the last hour that is rolled up; call it after `roll_up`.
+
+    Returns the number of series. Raises StoreError.
+    """
+    with reading(engine) as connection:
+        until_ms = get_ms(connection, ROLLED_MS)
+        ids = list(connection.scalars(select(series.c.id).order_by(series.c.id)))
+        days = _load_days(connection, until_ms) if until_ms else {}
+    for start in range(0, len(ids) if until_ms else 0, SLICE):
+        part = ids[start : start + SLICE]
+        with reading(engine) as connection:
+            hours = _load_hours(connection, part, until_ms)
+        rows = [summarise(series_id, until_ms, days.get(series_id, {}), hours.get(series_id, [])) for series_id in part]
+        with writing(engine) as connection:
+            insert = upsert(connection)(summary)
+            columns = {column.name: insert.excluded[column.name] for column in summary.c if not column.primary_key}
+            connection.execute(insert.on_conflict_do_update(index_elements=["series_id"], set_=columns), rows)
+    return len(ids)
+
+
+def load_summaries(engine: Engine) -> dict[tuple[str, str], Summary]:
+    """The summary of every (check, location), with the results since it was written added. Raises StoreError."""
+    query = select(series.c.check_id, series.c.location, series.c.id, summary).outerjoin(
+        summary, summary.c.series_id == series.c.id
+    )
+    with reading(engine) as connection:
+        rows = connection.execute(query).fetchall()
+        until_ms = min((row.until_ms for row in rows if row.until_ms is not None), default=0)
+        fresh = _count_since(connection, until_ms)
+    newest_ms = max((day_ms for by_day in fresh.values() for day_ms in by_day), default=day_of(until_ms))
+    return {(row.check_id, row.location): _to_summary(row, fresh.get(row.id, {}), newest_ms) for row in rows}
+
+
+def summarise(
+    series_id: int, until_ms: int, days: Mapping[int, Counts], hours: Sequence[tuple[int, Counts, bytes | None]]
+) -> dict[str, Any]:
+    """The row of a series: `days` by start of day, today's counted from its hours; `hours` of the last 24, in order."""
+    last_day = day_of(until_ms - 1)
+    sketches = {hour_ms: Sketch.from_bytes(data) for hour_ms, _, data in hours if data}
+    total = Sketch()
+    for sketch in sketches.values():
+        total.merge(sketch)
+    today_share = (until_ms - last_day) / DAY_MS
+    first_hour = until_ms - HOURS * HOUR_MS
+    row: dict[str, Any] = {
+        name: json.dumps(_window([days.get(last_day - age * DAY_MS) for age in range(count)], today_share))
+        for name, count in _WINDOWS.items()
+        if count > 1
+    }
+    of_hours = {hour_ms: counts for hour_ms, counts, _ in hours}
+    row["uptime_24h"] = json.dumps(_window([of_hours.get(until_ms - age * HOUR_MS) for age in range(1, HOURS + 1)]))
+    medians = (sketches.get(first_hour + hour * HOUR_MS) for hour in range(HOURS))
+    return row | {
+        "series_id": series_id,
+        "until_ms": until_ms,
+        "p50_us": _whole(total.quantile(0.5)),
+        "p95_us": _whole(total.quantile(0.95)),
+        "bars": json.dumps([days.get(last_day - (DAYS - 1 - age) * DAY_MS, NOTHING) for age in range(DAYS)]),
+        "sparkline": json.dumps([_whole(sketch.quantile(0.5)) if sketch else None for sketch in medians]),
+    }
+
+
+def _window(newest_first: Sequence[Counts | None], newest_share: float = 1.0) -> tuple[int, int, int]:
+    """(ok, judged, expected) of hours or days; the newest has only `newest_share` of its time behind it.
+
+    Nothing is expected before the oldest that has results, and of that one no more than it has.
+    """
+    totals = [sum(counts) if counts else 0 for counts in newest_first]
+    oldest = max((age for age, total in enumerate(totals) if total), default=None)
+    if oldest is None:
+        return 0, 0, 0
+    usual = median([total for total in totals[1 : oldest + 1] if total] or [totals[0]])
+    expected = totals[oldest] if oldest == 0 else usual * (newest_share + oldest - 1) + totals[oldest]
+    present = [counts for counts in newest_first if counts]
+    judged = sum(sum(counts[:3]) for counts in present)
+    return sum(counts[0] + counts[1] for counts in present), judged, round(expected)
+
+
+def _load_days(connection: Connection, until_ms: int) -> dict[int, dict[int, Counts]]:
+    today_ms = day_of(until_ms - 1)
+    days: dict[int, dict[int, Counts]] = defaultdict(dict)
+    columns = [rollup_d.c[name] for name in ("bucket_ms", "series_id", "up", "degraded", "down", "unknown")]
+    query = select(*columns).where(rollup_d.c.bucket_ms > today_ms - DAYS * DAY_MS)
+    for bucket_ms, series_id, *counts in connection.execute(query):
+        days[series_id][bucket_ms] = _counts(counts)
+    sums = [func.sum(rollup_h.c[name]) for name in ("up", "degraded", "down", "unknown")]
+    today = select(rollup_h.c.series_id, *sums).where(rollup_h.c.bucket_ms >= today_ms, rollup_h.c.bucket_ms < until_ms)
+    for series_id, *counts in connection.execute(today.group_by(rollup_h.c.series_id)):
+        days[series_id][today_ms] = _counts(counts)
+    return days
+
+
+def _load_hours(
+    connection: Connection, ids: Sequence[int], until_ms: int
+) -> dict[int, list[tuple[int, Counts, bytes | None]]]:
+    columns = [rollup_h.c[name] for name in ("bucket_ms", "series_id", "sketch", "up", "degraded", "down", "unknown")]
+    query = select(*columns).where(
+        rollup_h.c.bucket_ms.in_([until_ms - age * HOUR_MS for age in range(1, HOURS + 1)]),
+        rollup_h.c.series_id.in_(ids),
+    )
+    hours: dict[int, list[tuple[int, Counts, bytes | None]]] = defaultdict(list)
+    for bucket_ms, series_id, sketch, *counts in connection.execute(query.order_by(rollup_h.c.bucket_ms)):
+        hours[series_id].append((bucket_ms, _counts(counts), sketch))
+    return hours
+
+
+def _count_since(connection: Connection, from_ms: int) -> dict[int, dict[int, Counts]]:
+    day = hot.c.slot_ms - hot.c.slot_ms % DAY_MS
+    query = (
+        select(hot.c.series_id, day.label("day_ms"), hot.c.status, func.count())
+        .outerjoin(summary, summary.c.series_id == hot.c.series_id)
+        .where(hot.c.slot_ms >= from_ms, hot.c.slot_ms >= func.coalesce(summary.c.until_ms, 0))
+        .group_by(hot.c.series_id, day, hot.c.status)
+    )
+    fresh: dict[int, dict[int, Counts]] = defaultdict(dict)
+    for series_id, day_ms, status, count in connection.execute(query):
+        counts = list(fresh[series_id].get(day_ms, NOTHING))
+        counts[status] += count
+        fresh[series_id][day_ms] = _counts(counts)
+    return fresh
+
+
+def _to_summary(row: Any, fresh: Mapping[int, Counts], newest_ms: int) -> Summary:
+    counts = _counts([sum(counts[index] for counts in fresh.values()) for index in range(4)])
+    ok, judged = counts[0] + counts[1], sum(counts[:3])
+    ratios: dict[str, float | None] = {}
+    for name in _WINDOWS:
+        was_ok, was_judged, expected = json.loads(getattr(row, name) or "[0, 0, 0]")
+        ratios[name] = (was_ok + ok) / (was_judged + judged) if was_judged + judged else None
+        expected += sum(counts)
+        covered = min(1.0, (was_judged + judged) / expected) if expected else None
+        ratios[name.replace("uptime", "coverage")] = covered
+    return Summary(
+        **ratios,
+        p50_s=to_s(row.p50_us),
+        p95_s=to_s(row.p95_us),
+        bars=_bars(row, fresh, newest_ms),
+        sparkline=tuple(to_s(us) for us in json.loads(row.sparkline)) if row.sparkline else (None,) * HOURS,
+    )
+
+
+def _bars(row: Any, fresh: Mapping[int, Counts], newest_ms: int) -> tuple[Counts, ...]:
+    last_ms = day_of(row.until_ms - 1) if row.until_ms else newest_ms
+    stored = json.loads(row.bars) if row.bars else [NOTHING] * DAYS
+    bars = {last_ms - (DAYS - 1 - age) * DAY_MS: _counts(counts) for age, counts in enumerate(stored)}
+    for day_ms, counts in fresh.items():
+        bars[day_ms] = _counts(sum(pair) for pair in zip(bars.get(day_ms, NOTHING), counts, strict=True))
+    today_ms = max(last_ms, newest_ms)
+    return tuple(bars.get(today_ms - (DAYS - 1 - age) * DAY_MS, NOTHING) for age in range(DAYS))
+
+
+def _counts(values: Iterable[Any]) -> Counts:
+    up, degraded, down, unknown = (int(value) for value in values)
+    return up, degraded, down, unknown
+
+
+def _whole(us: float | None) -> int | None:
+    return None if us is None else round(us)

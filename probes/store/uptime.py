@@ -1,0 +1,154 @@
+"""How much of the time did a check's target serve, and how much of that time do we know about?"""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import median
+
+from sqlalchemy import Connection, Engine, func, select
+
+from probes.store.buckets import read_rollups
+from probes.store.database import reading
+from probes.store.due import DAY_MS, HOUR_MS, hour_of
+from probes.store.rows import find_series
+from probes.store.spans import Held, Span, load_held, plan
+from probes.store.tables import hot
+
+_COUNTS = ("bucket_ms", "up", "degraded", "down", "unknown")
+_BEFORE_MS = 7 * DAY_MS
+
+
+@dataclass(frozen=True, slots=True)
+class Uptime:
+    """`ok` of `judged` results; `expected` is how many there would be had we never been away.
+
+    Degraded serves, so it is ok; unknown is neither ok nor judged. `covered` counts judged results up to what was
+    expected in their hour, so that the faster rhythm of an outage does not hide a gap of ours.
+    """
+
+    ok: int = 0
+    judged: int = 0
+    expected: int = 0
+    covered: int = 0
+
+    @property
+    def ratio(self) -> float | None:
+        """Share of the judged results in which the target served; None where nothing was judged."""
+        return self.ok / self.judged if self.judged else None
+
+    @property
+    def coverage(self) -> float | None:
+        """Share of what was expected that was judged; None where nothing was expected."""
+        return min(1.0, self.covered / self.expected) if self.expected else None
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Counts of one hour or day, or of a part of it."""
+
+    from_ms: int
+    to_ms: int
+    ok: int
+    judged: int
+    n: int
+
+
+def load_uptime(
+    engine: Engine,
+    check_id: str,
+    from_ms: int,
+    to_ms: int,
+    *,
+    interval_s: float | None = None,
+    location: str | None = None,
+) -> Uptime:
+    """Uptime over from_ms <= t < to_ms, of all locations together or one. Raises StoreError.
+
+    `interval_s` says how many results are expected; without it the usual number of an hour does.
+    """
+    with reading(engine) as connection:
+        held = load_held(connection)
+        ids = find_series(connection, check_id, location)
+        parts = [_load_pieces(connection, series_id, from_ms, to_ms, held) for series_id in ids]
+        known = [_is_known_before(connection, series_id, from_ms, held) for series_id in ids]
+    total = Uptime()
+    for pieces, was_known in zip(parts, known, strict=True):
+        one = add_up(pieces, from_ms, to_ms, interval_s=interval_s, was_known=was_known)
+        total = Uptime(
+            total.ok + one.ok, total.judged + one.judged, total.expected + one.expected, total.covered + one.covered
+        )
+    return total
+
+
+def add_up(
+    pieces: Mapping[int, Piece] | list[Piece], from_ms: int, to_ms: int, *, interval_s: float | None, was_known: bool
+) -> Uptime:
+    """The uptime of one series. Nothing is expected before its first result, unless it `was_known` before the range."""
+    parts = list(pieces.values()) if isinstance(pieces, Mapping) else pieces
+    filled = [piece for piece in parts if piece.n]
+    if not filled:
+        return Uptime()
+    per_ms = 1 / (interval_s * 1000) if interval_s else _usual_rate(filled)
+    begin_ms = from_ms if was_known else min(piece.from_ms for piece in filled)
+    # The newest run may still be on its way.
+    expected = max(0, int((to_ms - begin_ms) * per_ms + 0.5) - 1)
+    covered = sum(min(piece.judged, (piece.to_ms - piece.from_ms) * per_ms) for piece in filled)
+    judged = sum(piece.judged for piece in filled)
+    return Uptime(sum(piece.ok for piece in filled), judged, max(expected, 1), int(covered + 0.5))
+
+
+def _usual_rate(filled: list[Piece]) -> float:
+    whole = [piece for piece in filled if piece.to_ms - piece.from_ms >= HOUR_MS]
+    return median(piece.n / (piece.to_ms - piece.from_ms) for piece in whole or filled)
+
+
+def _load_pieces(connection: Connection, series_id: int, from_ms: int, to_ms: int, held: Held) -> list[Piece]:
+    pieces: list[Piece] = []
+    for span in plan(from_ms, to_ms, HOUR_MS, held):
+        pieces += _read_raw(connection, series_id, span) if span.source == "raw" else _read(connection, series_id, span)
+    return pieces
+
+
+def _read(connection: Connection, series_id: int, span: Span) -> list[Piece]:
+    width_ms = DAY_MS if span.source == "day" else HOUR_MS
+    return [
+        Piece(
+            row.bucket_ms,
+            row.bucket_ms + width_ms,
+            row.up + row.degraded,
+            row.up + row.degraded + row.down,
+            row.up + row.degraded + row.down + row.unknown,
+        )
+        for row in read_rollups(connection, [series_id], span, _COUNTS)
+    ]
+
+
+def _read_raw(connection: Connection, series_id: int, span: Span) -> list[Piece]:
+    hour = hot.c.slot_ms - hot.c.slot_ms % HOUR_MS
+    query = (
+        select(hour.label("hour_ms"), hot.c.status, func.count().label("n"))
+        .where(hot.c.slot_ms >= span.from_ms, hot.c.slot_ms < span.to_ms, hot.c.series_id == series_id)
+        .group_by(hour, hot.c.status)
+    )
+    counts: dict[int, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
+    for row in connection.execute(query):
+        counts[row.hour_ms][row.status] += row.n
+    return [
+        Piece(
+            max(hour_ms, span.from_ms),
+            min(hour_ms + HOUR_MS, span.to_ms),
+            up + degraded,
+            up + degraded + down,
+            up + degraded + down + unknown,
+        )
+        for hour_ms, (up, degraded, down, unknown) in sorted(counts.items())
+    ]
+
+
+def _is_known_before(connection: Connection, series_id: int, from_ms: int, held: Held) -> bool:
+    before = plan(hour_of(from_ms) - _BEFORE_MS, hour_of(from_ms), DAY_MS, held)
+    spans = [span for span in before if span.source != "raw"]
+    if any(read_rollups(connection, [series_id], span, ("n",)) for span in spans):
+        return True
+    edge_ms = max(hour_of(from_ms), 0) if held.rolled_ms > from_ms else max(held.rolled_ms, from_ms - DAY_MS)
+    return bool(_read_raw(connection, series_id, Span("raw", edge_ms, from_ms)))
