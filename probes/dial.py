@@ -14,10 +14,14 @@ from typing import Self
 
 from probes.lookup import timed_resolve
 from probes.probe import Deadline, Failure
+from probes.redact import clean
 from probes.result import NO_PHASES, Phases, Reason
 
 STAGGER_S = 0.25
 """Head start of one address before the next is tried beside it (RFC 8305, "Connection Attempt Delay")."""
+
+GREETING_S = 0.25
+ROUNDING_S = 0.01
 
 _REASONS = {
     errno.ECONNREFUSED: (Reason.TCP_REFUSED, "connection refused"),
@@ -56,8 +60,13 @@ def dial(host: str, port: int, deadline: Deadline) -> Line:
     started = time.monotonic()
     sock = _race(addresses, port, deadline, place(host, port), phases)
     connect_s = time.monotonic() - started
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return Line(sock, sock.getpeername()[0], Phases(dns_s=dns_s, connect_s=connect_s))
+    phases = Phases(dns_s=dns_s, connect_s=connect_s)
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return Line(sock, sock.getpeername()[0], phases)
+    except OSError as error:  # a peer may accept and reset before we get to look
+        sock.close()
+        raise tcp_failure(OSError(errno.ECONNRESET, "reset"), place(host, port), phases) from error
 
 
 def place(host: str, port: int) -> str:
@@ -73,6 +82,32 @@ def tcp_failure(error: OSError, where: str, phases: Phases = NO_PHASES) -> Failu
         return Failure(Reason.TCP_TIMEOUT, f"{where}: connection timed out", phases=phases)
     known = _REASONS.get(error.errno or 0, (Reason.NET_UNREACHABLE, error.strerror or type(error).__name__))
     return Failure(known[0], f"{where}: {known[1]}", phases=phases)
+
+
+def after_reset(failure: Failure, host: str, port: int, deadline: Deadline) -> Failure:
+    """The failure, or a better one: a reset at our first words may come from a peer that was speaking itself.
+
+    Servers of other protocols (MySQL, SSH, SMTP) greet first and reset whoever talks into it; the reset takes their
+    greeting away unread. So a second connection listens for one, saying nothing.
+    """
+    if failure.reason is not Reason.TCP_RESET:
+        return failure
+    try:
+        line = dial(host, port, deadline)
+        with line.sock:
+            line.sock.settimeout(min(GREETING_S, deadline.remaining_s()))
+            greeting = line.sock.recv(64)
+    except (OSError, Failure):
+        return failure
+    if not greeting:
+        return failure
+    text = f"{place(host, port)}: the peer speaks another protocol and greets with “{shown(greeting)}”"
+    return Failure(Reason.PROTOCOL_ERROR, text, phases=failure.phases, metrics=failure.metrics)
+
+
+def shown(data: bytes) -> str:
+    """Bytes from a peer, made fit for a message."""
+    return clean(data[:120].decode(errors="replace").strip(), 120)
 
 
 def _race(addresses: Sequence[str], port: int, deadline: Deadline, where: str, phases: Phases) -> socket.socket:
@@ -96,7 +131,7 @@ def _race(addresses: Sequence[str], port: int, deadline: Deadline, where: str, p
                     assert isinstance(sock, socket.socket)  # noqa: S101 — only sockets are registered
                     selector.unregister(sock)
                     if not (code := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)):
-                        sock.settimeout(deadline.remaining_s())
+                        sock.settimeout(max(ROUNDING_S, end - time.monotonic()))
                         return sock
                     sock.close()
                     failure = tcp_failure(OSError(code, os.strerror(code)), where, phases)
@@ -133,6 +168,7 @@ class CutOff:
         self._lock = threading.Lock()
         self._over = False
         self._fired = False
+        self._deadline = deadline
         self._message = f"no answer within {deadline.timeout_s:g} s" + (f" while {doing}" if doing else "")
         try:
             self._timer = threading.Timer(deadline.remaining_s(), self._cut)
@@ -148,6 +184,13 @@ class CutOff:
                 with suppress(OSError):
                     self._watched.shutdown(socket.SHUT_RDWR)
 
+    def _is_over(self) -> bool:
+        """A driver's own timeout was set to what was left, and may be a moment ahead of the timer."""
+        try:
+            return self._deadline.remaining_s() < ROUNDING_S
+        except Failure:
+            return True
+
     def __enter__(self) -> Self:
         self._timer.start()
         return self
@@ -159,7 +202,7 @@ class CutOff:
         with self._lock:
             self._over = True
             self._watched.close()
-        if self._fired and isinstance(error, Exception):
+        if isinstance(error, Exception) and (self._fired or self._is_over()):
             phases = error.phases if isinstance(error, Failure) else NO_PHASES
             metrics = error.metrics if isinstance(error, Failure) else {}
             raise Failure(Reason.DEADLINE, self._message, phases=phases, metrics=metrics) from error

@@ -4,6 +4,7 @@ import socket
 import ssl
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -99,20 +100,27 @@ def shake(
 ) -> tuple[ssl.SSLSocket, Phases]:
     """Does the handshake over an open connection; returns the TLS socket and the phases with `tls_s` added.
 
-    Raises Failure with a tls_* reason, the plain socket closed.
+    Raises Failure with a tls_* reason, the socket closed.
     """
     started = time.monotonic()
+    secured = context.wrap_socket(sock, server_hostname=server_name, do_handshake_on_connect=False)
     try:
-        with CutOff(deadline, sock.fileno()):
-            sock.settimeout(deadline.remaining_s())
-            secured = context.wrap_socket(sock, server_hostname=server_name)
+        with CutOff(deadline, secured.fileno()):
+            secured.settimeout(deadline.remaining_s())
+            secured.do_handshake()
     except Failure as failure:
-        sock.close()
+        secured.close()
         raise Failure(
             Reason.TLS_TIMEOUT, f"{server_name}: TLS handshake not done within {deadline.timeout_s:g} s", phases=phases
         ) from failure
     except OSError as error:
-        sock.close()
+        was_agreed = secured.cipher() is not None
+        secured.close()
+        if was_agreed and getattr(error, "reason", None) == "SSLV3_ALERT_HANDSHAKE_FAILURE":
+            # With TLS 1.2 this alert means both "no cipher" and "no client certificate"; only for the second one
+            # was a cipher agreed before.
+            text = f"{server_name}: {_WORDS[Reason.TLS_CLIENT_CERT]}"
+            raise Failure(Reason.TLS_CLIENT_CERT, text, phases=phases) from error
         raise tls_failure(error, server_name, phases) from error
     took = time.monotonic() - started
     return secured, Phases(dns_s=phases.dns_s, connect_s=phases.connect_s, tls_s=took)
@@ -147,7 +155,7 @@ def _chain(secured: ssl.SSLSocket) -> Sequence[bytes]:
     if hasattr(secured, "get_unverified_chain"):  # public from Python 3.13
         return tuple(secured.get_unverified_chain())
     # Python 3.11 and 3.12 have the same call one level down only.
-    inner = getattr(secured, "_sslobj", None)
+    inner: Any = getattr(secured, "_sslobj", None)
     if not hasattr(inner, "get_unverified_chain"):
         return ()
     return tuple(ssl.PEM_cert_to_DER_cert(entry.public_bytes()) for entry in inner.get_unverified_chain() or ())
