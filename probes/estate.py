@@ -1,7 +1,7 @@
 """What is watched, as configured: sites, targets and checks, their ids, who needs whom."""
 
 import importlib.util
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from probes.document import Document, KeyPath, Problem, suggest
@@ -81,7 +81,7 @@ class EstateReader:
             return None
         common, options = split_keys(given, kind)
         keys = self._model(CheckKeys, path, common)
-        asked = self._model(kind.Options, path, options)
+        asked = self._model(kind.Options, path, options, CheckKeys.model_fields)
         expect = common.get("expect")
         found = read_expectations(self._document, (*path, "expect"), expect if isinstance(expect, dict) else {}, kind)
         self._problems += found.problems
@@ -179,8 +179,8 @@ class EstateReader:
         if not is_slug(name):
             self._add(path, f"{name!r} is no {noun} id: {SLUG_WORDS}", "put the name for people into title")
 
-    def _model(self, model: Any, path: KeyPath, given: Any) -> Any:
-        found, problems = self._document.validate(model, path, given)
+    def _model(self, model: Any, path: KeyPath, given: Any, also_known: Iterable[str] = ()) -> Any:
+        found, problems = self._document.validate(model, path, given, also_known)
         self._problems += problems
         return found
 
