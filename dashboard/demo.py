@@ -89,7 +89,7 @@ def run_demo(data: Path, port: int) -> None:
 
 
 class Journal:
-    """What the children say: into a file, not between the lines that are for the reader. Hears when the shop is open."""
+    """What the children say: into a file, not between the lines for the reader. Hears when the shop is open."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
