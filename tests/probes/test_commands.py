@@ -107,9 +107,7 @@ def test_a_configured_check_is_asked_by_its_id(site: str) -> None:
     assert "http_status" in result.output
 
 
-@pytest.mark.parametrize(
-    ("word", "n"), [("shop", 3), ("shop/web", 3), ("*/gone", 1), ("shop/web/http", 1)], ids=lambda value: str(value)
-)
+@pytest.mark.parametrize(("word", "n"), [("shop", 3), ("shop/web", 3), ("*/gone", 1), ("shop/web/http", 1)], ids=str)
 def test_checks_are_chosen_by_beginning_and_pattern(site: str, word: str, n: int) -> None:
     configure(site)
     assert len(run("probe", "--json", word).output.splitlines()) == n
@@ -245,7 +243,7 @@ def test_show_fills_in_references_and_masks_secrets(site: str, monkeypatch: pyte
 def test_a_starter_is_written_once_and_for_its_owner_only() -> None:
     result = run("init")
     assert result.exit_code == 0
-    assert stat.S_IMODE(os.stat("backwatch.yaml").st_mode) & 0o137 == 0
+    assert stat.S_IMODE(Path("backwatch.yaml").stat().st_mode) & 0o137 == 0
     before = Path("backwatch.yaml").read_text()
     again = run("init")
     assert again.exit_code == 2
