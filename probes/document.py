@@ -92,8 +92,9 @@ class Document:
         """A problem at a path; where the path does not exist, its nearest parent gives the line. Secrets are masked."""
         file, line = self._place(path)
         redactor = Redactor(self.secrets)
-        words = mask_url(redactor.mask(clean(message, 400)))
-        return Problem(file, line, write_path(path), words, redactor.mask(clean(suggestion, 200)))
+        # Masked before it is cut: half a secret is still one.
+        words = clean(mask_url(redactor.mask(message)), 400)
+        return Problem(file, line, write_path(path), words, clean(redactor.mask(suggestion), 200))
 
     def is_broken(self, path: KeyPath) -> bool:
         """Whether something at or below the path has been reported already."""

@@ -84,13 +84,15 @@ def test_no_secret_stands_in_a_repr_or_a_description(monkeypatch: pytest.MonkeyP
     assert "not-a-real-one" in config.document.secrets
 
 
-def test_no_secret_stands_in_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CANARY", "S3cr3tCanary")
+@pytest.mark.parametrize("length", [12, 60, 1000])
+def test_no_secret_stands_in_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, length: int) -> None:
+    monkeypatch.setenv("CANARY", "S3cr3tCanary".ljust(length, "x"))
     text = (
         "database: 'oracle+${env:CANARY}://u:S3cr3tCanary@h/'\ndefaults: {interval: '${env:CANARY}'}\n"
         "sites: {s: {targets: {t: {tier: '${env:CANARY}', needs: ['${env:CANARY}'], "
         "checks: [{kind: '${env:CANARY}'},"
-        "{kind: http, url: 'x://${env:CANARY}', method: '${env:CANARY}', expect: {latency: {down: '${env:CANARY}'}}}]}}}}"
+        "{kind: http, url: 'x://${env:CANARY}', method: '${env:CANARY}', "
+        "expect: {latency: {down: '${env:CANARY}'}}}]}}}}"
     )
     problems = problems_of(written(tmp_path, text))
     assert len(problems) >= 6
