@@ -12,6 +12,7 @@ from probes.config import Config, load_config
 from probes.document import ConfigError, Problem
 from probes.probe import kinds
 from probes.result import Status
+from probes.sections import CheckKeys
 from probes.target import Limit, Tier
 
 DATA = Path(__file__).parent / "testdata"
@@ -267,3 +268,29 @@ def test_a_configuration_is_found_relative_to_the_working_directory(
     assert problems_of(Path("backwatch.yaml"))[0].file == "backwatch.yaml"
     written(tmp_path, "sites: {}")
     assert load_config(Path("backwatch.yaml")).data_dir == tmp_path / "backwatch-data"
+
+
+@pytest.mark.parametrize("word", list(kinds()))
+def test_a_kind_takes_no_key_that_every_check_has(word: str) -> None:
+    # `name` is the one exception: a kind may use it, then `id` names the check.
+    assert set(kinds()[word].Options.model_fields) & set(CheckKeys.model_fields) <= {"name"}
+
+
+def test_an_expectation_and_a_metric_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    text = (
+        "sites: {s: {targets: {t: {tier: web, checks: ["
+        "{kind: dns, id: one, name: a.example, expect: {answers: [192.0.2.1]}},"
+        "{kind: dns, id: two, name: a.example, expect: {answers: {down: {below: 2}}}}]}}}}"
+    )
+    one, two = load_config(written(tmp_path, text)).estate.checks.values()
+    assert (one.probe.expect.answers, one.limits) == (("192.0.2.1",), ())
+    assert [(limit.metric, limit.bound, limit.worse) for limit in two.limits] == [("answers", 2, "below")]
+
+
+def test_a_family_of_metrics_takes_limits_on_its_members(tmp_path: Path) -> None:
+    text = (
+        "sites: {s: {targets: {t: {tier: app, checks: [{kind: metrics, url: 'http://127.0.0.1/', format: json, "
+        "values: {queue_length: $.n}, expect: {queue_length: {degraded: 10, down: {above: 100}}}}]}}}}"
+    )
+    (found,) = load_config(written(tmp_path, text)).estate.checks.values()
+    assert [(limit.metric, limit.bound) for limit in found.limits] == [("queue_length", 10), ("queue_length", 100)]
