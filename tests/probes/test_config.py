@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from probes.config import Config, load_config
 from probes.document import ConfigError, Problem
-from probes.probe import kinds
+from probes.expectation import read_expectations
+from probes.probe import Expect, Metric, Probe, kinds
 from probes.result import Status
 from probes.sections import CheckKeys
 from probes.target import Limit, Tier
@@ -277,14 +278,17 @@ def test_a_kind_takes_no_key_that_every_check_has(word: str) -> None:
 
 
 def test_an_expectation_and_a_metric_of_one_name_are_told_apart(tmp_path: Path) -> None:
-    text = (
-        "sites: {s: {targets: {t: {tier: web, checks: ["
-        "{kind: dns, id: one, name: a.example, expect: {answers: [192.0.2.1]}},"
-        "{kind: dns, id: two, name: a.example, expect: {answers: {down: {below: 2}}}}]}}}}"
-    )
-    one, two = load_config(written(tmp_path, text)).estate.checks.values()
-    assert (one.probe.expect.answers, one.limits) == (("192.0.2.1",), ())
-    assert [(limit.metric, limit.bound, limit.worse) for limit in two.limits] == [("answers", 2, "below")]
+    class Records(Expect):
+        answers: tuple[str, ...] = ()
+
+    class Asker(Probe):
+        kind, Expect, metrics = "asker", Records, {"answers": Metric("records", "below")}
+
+    document = check(tmp_path, "").document
+    exact = read_expectations(document, (), {"answers": ["192.0.2.1"]}, Asker)
+    bound = read_expectations(document, (), {"answers": {"down": 2}}, Asker)
+    assert (exact.own, exact.limits) == ({"answers": ["192.0.2.1"]}, [])
+    assert (bound.own, bound.limits) == ({}, [Limit("answers", Status.DOWN, 2, "below")])
 
 
 def test_a_family_of_metrics_takes_limits_on_its_members(tmp_path: Path) -> None:
