@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from probes.check_config import parse_bound, parse_times
+from probes.needs import find_cycle
+
 from probes.config import load_config
 from probes.document import ConfigError, read_document
-from probes.needs import find_cycle
 from probes.result import Status
 from probes.target import Limit, Tier
 
