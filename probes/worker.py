@@ -187,6 +187,7 @@ def _run(config: Config, database: Database, stop: threading.Event | None) -> No
     office.start()
     gc.collect()
     gc.freeze()  # what stands now stays: full collections need not walk it
+    gc.set_threshold(20_000, 20, 20)
     log.info("probing %d checks at location %s", len(config.estate.checks), config.location)
     worker.run()
     drained = writer.stop()
