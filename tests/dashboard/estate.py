@@ -61,7 +61,9 @@ def large(n: int) -> dict[str, Any]:
             "tags": ["eu" if index % 3 else "us"],
             "checks": [http_check("answers", 1 + index), http_check("deep", 1 + index)],
         }
-        sites.setdefault(site, {"title": site.capitalize(), "targets": {}})["targets"][f"{tier[:5]}-{index:04d}"] = target
+        sites.setdefault(site, {"title": site.capitalize(), "targets": {}})["targets"][f"{tier[:5]}-{index:04d}"] = (
+            target
+        )
     return {"sites": sites}
 
 
@@ -142,7 +144,9 @@ def beat_all(made: Made, at_ms: int | None = None) -> None:
     seen = at_ms or now_ms()
     figures = {"lateness_p99_s": 0.012, "queue": 3.0, "results_per_s": 33.4}
     for role, own in (("worker", figures), ("alerts", {"judged_per_s": 33.4})):
-        beat(made.engine, Process(f"{role}/default@host", role, "default", 4711, "0.1.0", seen - 7 * HOUR_MS, seen, own))
+        beat(
+            made.engine, Process(f"{role}/default@host", role, "default", 4711, "0.1.0", seen - 7 * HOUR_MS, seen, own)
+        )
 
 
 def result_of(check: Check, slot_ms: int, rng: random.Random, *, trouble: float = 0.002) -> Result:
@@ -160,7 +164,8 @@ def result_of(check: Check, slot_ms: int, rng: random.Random, *, trouble: float 
     code = 200 if check.kind == "http" else None
     common = {"check_id": check.id, "location": "default", "slot_ms": slot_ms, "started_ms": slot_ms + 4}
     if rng.random() < trouble:
-        return Result(**common, status=Status.DOWN, reason=Reason.HTTP_STATUS, message="503 Service Unavailable", code=503, duration_s=total, phases=phases)  # fmt: skip
+        bad = {"status": Status.DOWN, "reason": Reason.HTTP_STATUS, "message": "503 Service Unavailable", "code": 503}
+        return Result(**common, **bad, duration_s=total, phases=phases)
     return Result(**common, status=Status.UP, duration_s=total, code=code, phases=phases, metrics=metrics)
 
 
@@ -192,7 +197,9 @@ def batches(checks: list[Check], from_ms: int, to_ms: int, step_ms: int, rng: ra
     yield batch
 
 
-def fail(made: Made, messages: Mapping[str, tuple[Status, Reason, str]], *, minutes: float = 22, every_s: float = 30.0) -> None:
+def fail(
+    made: Made, messages: Mapping[str, tuple[Status, Reason, str]], *, minutes: float = 22, every_s: float = 30.0
+) -> None:
     """From `minutes` ago on these checks answer badly, all the others well."""
     rng = random.Random(11)
     writer = ResultWriter(made.engine)
