@@ -1,5 +1,6 @@
 """The whole worker: a real configuration, a real store, real targets."""
 
+import itertools
 import json
 import os
 import signal
@@ -20,7 +21,7 @@ from probes.asking import ask_now
 from probes.config import Config, load_config
 from probes.result import Reason, Result, Status
 from probes.store.asks import request_run
-from probes.store.database import open_database
+from probes.store.database import StoreError, open_database
 from probes.store.events import load_events
 from probes.store.lock import WorkerLocked
 from probes.store.processes import Process, load_processes
@@ -82,12 +83,16 @@ class Running:
         self.thread = threading.Thread(target=run_worker, args=(config, self.stop), daemon=True)
         self.thread.start()
         self.store: Engine = open_database(config.database)
+        wait_for(self.is_at_work)
+
+    def is_at_work(self) -> bool:
+        try:
+            return bool(load_processes(self.store))
+        except StoreError:  # the tables are not there in the first moments
+            return False
 
     def results(self, check_id: str = "shop/web/http") -> list[Result]:
-        try:
-            return load_results(self.store, check_id, 0, NOW, newest_first=False)
-        except Exception:  # the tables are not there in the first moments
-            return []
+        return load_results(self.store, check_id, 0, NOW, newest_first=False)
 
     def process(self) -> Process:
         return load_processes(self.store)[0]
@@ -124,7 +129,7 @@ def test_results_are_stored_with_their_slots(tmp_path: Path, shop: int, start: C
     wait_for(lambda: len(worker.results()) >= 3)
     results = worker.results()
     assert {result.status for result in results} == {Status.UP}
-    steps = {later.slot_ms - earlier.slot_ms for earlier, later in zip(results, results[1:], strict=False)}
+    steps = {later.slot_ms - earlier.slot_ms for earlier, later in itertools.pairwise(results)}
     assert steps == {1000}
     assert all(result.late_ms < 500 for result in results)
     assert all(result.metrics["size_bytes"] == 28 for result in results)
@@ -146,7 +151,6 @@ def test_suspect_is_asked_again_at_the_retry_interval(
 ) -> None:
     Shop.status = 503
     worker = start(write(tmp_path, http(shop, interval="30s", retry_interval="1s")))
-    wait_for(lambda: worker.process())
     request_run(worker.store, "shop/web/http", "test")
     wait_for(lambda: len(worker.results()) >= 3)
     first, second, third = worker.results()[:3]
@@ -172,7 +176,7 @@ def test_changed_configuration_is_taken_over_and_a_broken_one_is_not(
 ) -> None:
     path = write(tmp_path, http(shop))
     worker = start(path)
-    wait_for(lambda: worker.results())
+    wait_for(worker.results)
     path.write_text("sites: [this is: not right")
     wait_for(lambda: any("not reloaded" in note for note in worker.process().notes))
     count = len(worker.results())
@@ -188,7 +192,7 @@ def test_second_worker_on_an_embedded_store_is_refused(
 ) -> None:
     path = write(tmp_path, http(shop))
     worker = start(path)
-    wait_for(lambda: worker.results())
+    wait_for(worker.results)
     with pytest.raises(WorkerLocked, match=str(os.getpid())):
         run_worker(load_config(path))
 
@@ -199,7 +203,7 @@ def test_downtime_of_the_worker_is_recorded_as_a_gap(
     monkeypatch.setattr("probes.worker_office._GAP_MS", 500)
     path = write(tmp_path, http(shop))
     first = Running(load_config(path))
-    wait_for(lambda: first.results())
+    wait_for(first.results)
     first.end()
     time.sleep(0.8)
     second = Running(load_config(path))
@@ -228,7 +232,7 @@ def test_signal_stops_cleanly_and_keeps_every_result(tmp_path: Path, shop: int, 
 def store_has(store: Engine, check_id: str) -> bool:
     try:
         return bool(load_results(store, check_id, 0, NOW))
-    except Exception:
+    except StoreError:
         return False
 
 
@@ -262,7 +266,7 @@ def test_secrets_do_not_reach_a_message(
     monkeypatch.setenv("CANARY", "S3cr3tCanary")
     expect = {"body": {"contains": "${env:CANARY}"}}
     worker = start(write(tmp_path, http(shop, expect=expect)))
-    wait_for(lambda: worker.results())
+    wait_for(worker.results)
     result = worker.results()[0]
     assert result.reason is Reason.BODY_MISMATCH
     assert "S3cr3tCanary" not in result.message
