@@ -58,6 +58,7 @@ class Check:
     limits: tuple[Limit, ...] = ()
     notify: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
+    status_page: str | None = None
 
     @property
     def kind(self) -> str:

@@ -1,0 +1,1 @@
+"""Our own components: the wall, the request path, and panels of text."""

@@ -1,0 +1,1 @@
+"""One page a file: reads its filters, asks queries, draws."""

@@ -1,0 +1,205 @@
+"""What a body or a header must say: models of the expectations, and pure functions that name the first mismatch."""
+
+import json
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import jsonpath
+import re2
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+LONGEST_SEARCHED = 256 * 1024
+_SHOWN = 80
+_FROZEN = ConfigDict(frozen=True, extra="forbid")
+
+
+@lru_cache(maxsize=4096)
+def read_pattern(pattern: str) -> Any:
+    """A compiled RE2 pattern: linear in its input, so no pattern can stall the loop. Raises ValueError."""
+    options = re2.Options()
+    options.max_mem = 8 << 20
+    options.log_errors = False
+    try:
+        return re2.compile(pattern, options)
+    except re2.error as error:
+        words = error.args[0] if error.args else error
+        raise ValueError(f"not a valid RE2 pattern: {words.decode() if isinstance(words, bytes) else words}") from None
+
+
+@lru_cache(maxsize=4096)
+def read_path(path: str) -> Any:
+    """A compiled JSONPath (RFC 9535). Raises ValueError."""
+    try:
+        return jsonpath.compile(path)
+    except jsonpath.JSONPathError as error:
+        raise ValueError(f"not a valid JSON path: {error}") from None
+
+
+def read_json(body: bytes) -> Any:
+    """The value of a JSON body. Raises ValueError, for one nested too deep as well."""
+    try:
+        return json.loads(body)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+
+
+class JsonExpect(BaseModel):
+    """One value in a JSON body, chosen by a path; of several matches each must fit."""
+
+    model_config = _FROZEN
+
+    path: str = Field(description="JSON path, such as $.status or $.items[0].name", max_length=500)
+    equals: Any = Field(None, description="the value must equal this")
+    contains: str | None = Field(None, description="the text, or one element of the list, must contain this")
+    above: float | None = Field(None, description="the number must be larger")
+    below: float | None = Field(None, description="the number must be smaller")
+    exists: bool = Field(True, description="false: the path must lead nowhere")
+
+    @field_validator("path")
+    @classmethod
+    def _check_path(cls, path: str) -> str:
+        read_path(path)
+        return path
+
+    def mismatch(self, document: Any) -> str | None:
+        """What does not fit, for people; None if all does."""
+        found = read_path(self.path).findall(document)
+        if not self.exists:
+            return f"{self.path} exists" if found else None
+        if not found:
+            return f"{self.path} is missing"
+        return next((words for value in found if (words := self._mismatch_of(value))), None)
+
+    def _mismatch_of(self, value: Any) -> str | None:
+        shown = f"{self.path} is {_shorten(json.dumps(value, ensure_ascii=False))}"
+        if "equals" in self.model_fields_set and not _same(value, self.equals):
+            return f"{shown} instead of {json.dumps(self.equals, ensure_ascii=False)}"
+        if self.contains is not None and not _contains(value, self.contains):
+            return f"{shown}, without {self.contains!r}"
+        return None if self.above is None and self.below is None else self._mismatch_of_number(value, shown)
+
+    def _mismatch_of_number(self, value: Any, shown: str) -> str | None:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return f"{shown}, not a number"
+        if self.above is not None and not value > self.above:
+            return f"{shown}, not above {self.above:g}"
+        if self.below is not None and not value < self.below:
+            return f"{shown}, not below {self.below:g}"
+        return None
+
+
+class TextExpect(BaseModel):
+    """What a text must or must not contain."""
+
+    model_config = _FROZEN
+
+    contains: str | None = Field(None, description="text that must be there")
+    not_contains: str | None = Field(None, description="text that must not be there")
+    regex: str | None = Field(None, description="RE2 pattern that must be found", max_length=500)
+
+    @field_validator("regex")
+    @classmethod
+    def _check_regex(cls, regex: str | None) -> str | None:
+        if regex is not None:
+            read_pattern(regex)
+        return regex
+
+    def mismatch(self, text: str) -> str | None:
+        """What does not fit, for people; None if all does."""
+        if self.contains is not None and self.contains not in text:
+            return f"lacks {self.contains!r}"
+        if self.not_contains is not None and self.not_contains in text:
+            return f"contains {self.not_contains!r}"
+        if self.regex is not None and read_pattern(self.regex).search(text[:LONGEST_SEARCHED]) is None:
+            return f"does not match {self.regex!r}"
+        return None
+
+
+class BodyExpect(TextExpect):
+    """What a body must say."""
+
+    json_: tuple[JsonExpect, ...] = Field((), alias="json", description="one value of a JSON body, or a list of them")
+
+    @field_validator("json_", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: Any) -> Any:
+        return [value] if isinstance(value, dict) else value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plain_text(cls, value: Any) -> Any:
+        return {"contains": value} if isinstance(value, str) else value
+
+    def mismatch_of(self, body: bytes, charset: str = "utf-8") -> str | None:
+        """What does not fit in a body, for people; None if all does."""
+        words = self.mismatch(_decode(body, charset)) if self._wants_text() else None
+        if words is not None:
+            return f"the body {words}"
+        if not self.json_:
+            return None
+        try:
+            document = read_json(body)
+        except ValueError as error:
+            return f"the body is not JSON: {error}"
+        return next((words for expect in self.json_ if (words := expect.mismatch(document))), None)
+
+    def _wants_text(self) -> bool:
+        return self.contains is not None or self.not_contains is not None or self.regex is not None
+
+
+class HeaderExpect(TextExpect):
+    """What a response header must say; plain text in the configuration means `equals`."""
+
+    equals: str | None = Field(None, description="the header must have exactly this value")
+    exists: bool = Field(True, description="false: the header must be absent")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plain_text(cls, value: Any) -> Any:
+        return {"equals": value} if isinstance(value, str) else value
+
+    def mismatch_of(self, name: str, values: Sequence[str]) -> str | None:
+        """What does not fit in the values of a header, for people; None if one of them fits."""
+        if not self.exists:
+            return f"header {name} is there" if values else None
+        if not values:
+            return f"header {name} is missing"
+        words = [self._mismatch_of_value(value) for value in values]
+        return None if None in words else f"header {name} {words[0]}"
+
+    def _mismatch_of_value(self, value: str) -> str | None:
+        if self.equals is not None and value != self.equals:
+            return f"is {_shorten(value)!r} instead of {self.equals!r}"
+        return self.mismatch(value)
+
+
+def charset_of(content_type: str | None) -> str:
+    """The character set a Content-Type names, else UTF-8."""
+    for part in (content_type or "").split(";")[1:]:
+        name, _, value = part.partition("=")
+        if name.strip().lower() == "charset":
+            return value.strip().strip("\"'") or "utf-8"
+    return "utf-8"
+
+
+def _decode(body: bytes, charset: str) -> str:
+    try:
+        return body.decode(charset, errors="replace")
+    except LookupError:  # a charset nobody knows
+        return body.decode("utf-8", errors="replace")
+
+
+def _same(value: Any, wanted: Any) -> bool:
+    # In Python True == 1; in JSON it is not.
+    return isinstance(value, bool) is isinstance(wanted, bool) and bool(value == wanted)
+
+
+def _contains(value: Any, wanted: str) -> bool:
+    if isinstance(value, list):
+        return any(str(element) == wanted for element in value)
+    return wanted in (value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"

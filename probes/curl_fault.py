@@ -1,0 +1,172 @@
+"""What a failed transfer means: libcurl's error, the system's errno and OpenSSL's words turned into our Reason."""
+
+import errno
+import re
+from dataclasses import dataclass
+
+import pycurl
+
+from probes.probe import Failure
+from probes.result import Reason
+
+# X509 verification results of OpenSSL (x509_vfy.h).
+_VERIFY = {
+    9: Reason.TLS_NOT_YET,
+    10: Reason.TLS_EXPIRED,
+    62: Reason.TLS_HOSTNAME,
+    64: Reason.TLS_HOSTNAME,  # IP address mismatch
+}
+
+_ERRNO = {
+    errno.ECONNREFUSED: (Reason.TCP_REFUSED, "connection refused"),
+    errno.ENETUNREACH: (Reason.NET_UNREACHABLE, "network unreachable"),
+    errno.EHOSTUNREACH: (Reason.NET_UNREACHABLE, "no route to host"),
+    errno.ENETDOWN: (Reason.NET_UNREACHABLE, "network is down"),
+    errno.EADDRNOTAVAIL: (Reason.NET_UNREACHABLE, "no local address to connect from"),
+    errno.EACCES: (Reason.NET_UNREACHABLE, "refused by this machine's own firewall"),
+    errno.EPERM: (Reason.NET_UNREACHABLE, "refused by this machine's own firewall"),
+    errno.ETIMEDOUT: (Reason.TCP_TIMEOUT, "connection timed out"),
+    errno.ECONNRESET: (Reason.TCP_RESET, "connection reset by peer"),
+    errno.EPIPE: (Reason.TCP_RESET, "connection closed by peer while sending"),
+    errno.ENOENT: (Reason.TCP_REFUSED, "no such socket"),
+}
+
+# OpenSSL's and libcurl's words, first match wins.
+_TLS_WORDS = (
+    (r"wrong version number|packet length too long|http request|https proxy request", Reason.TLS_NOT_TLS),
+    (r"record layer failure|bad record type|unexpected message", Reason.TLS_NOT_TLS),
+    (r"certificate required|alert bad certificate|alert unknown ca|alert certificate", Reason.TLS_CLIENT_CERT),
+    (r"alert protocol version|unsupported protocol|version too low|no protocols available", Reason.TLS_VERSION),
+    (r"handshake failure|no shared cipher|no ciphers? |insufficient security|wrong cipher", Reason.TLS_CIPHER),
+    (r"unsupported curve|no suitable|dh key too small", Reason.TLS_CIPHER),
+    (r"unrecognized name", Reason.TLS_HOSTNAME),
+    (r"certificate has expired", Reason.TLS_EXPIRED),
+    (r"reset by peer", Reason.TCP_RESET),
+    (r"unexpected eof|SSL_ERROR_SYSCALL|SSL_ERROR_ZERO_RETURN|internal error|close notify", Reason.TLS_EOF),
+)
+
+_TOO_LARGE, _AUTH_ERROR, _HTTP2_FRAMING, _HTTP3, _QUIC_CONNECT, _PROXY = 100, 94, 16, 95, 96, 97  # not in pycurl
+
+_SIMPLE = {
+    pycurl.E_PARTIAL_FILE: (Reason.DECODE_ERROR, "the answer was cut short: "),
+    pycurl.E_BAD_CONTENT_ENCODING: (Reason.DECODE_ERROR, "the body cannot be decoded: "),
+    pycurl.E_SSL_CERTPROBLEM: (Reason.INTERNAL, "client certificate of the check cannot be used: "),
+    pycurl.E_SSL_CACERT_BADFILE: (Reason.INTERNAL, "ca_file of the check cannot be used: "),
+    pycurl.E_LOGIN_DENIED: (Reason.AUTH_FAILED, ""),
+    pycurl.E_URL_MALFORMAT: (Reason.HTTP_PROTOCOL, "unusable URL: "),
+    _AUTH_ERROR: (Reason.AUTH_FAILED, ""),
+    _TOO_LARGE: (Reason.HTTP_HEADER_TOO_BIG, ""),
+}
+_TLS_CODES = (pycurl.E_SSL_CONNECT_ERROR, pycurl.E_SSL_CIPHER)
+_HTTP_CODES = frozenset(
+    {
+        pycurl.E_UNSUPPORTED_PROTOCOL,
+        pycurl.E_FTP_WEIRD_SERVER_REPLY,
+        pycurl.E_GOT_NOTHING,
+        pycurl.E_RECV_ERROR,
+        pycurl.E_SEND_ERROR,
+        pycurl.E_BAD_FUNCTION_ARGUMENT,  # libcurl's parser gave up on the answer
+        pycurl.E_HTTP2,
+        _HTTP2_FRAMING,
+        _HTTP3,
+        _PROXY,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """What libcurl knows about a transfer that failed."""
+
+    code: int
+    text: str
+    os_errno: int
+    verify_result: int
+    is_tls: bool
+    connected: bool
+    secured: bool
+    answered: bool
+    where: str  # "10.0.0.1:443" or the host, for messages
+    timeout_s: float
+    received_bytes: int
+
+
+def failure_of(trouble: Trouble) -> Failure:
+    """The Failure that stands for a failed transfer."""
+    reason, message = _explain(trouble)
+    return Failure(reason, message)
+
+
+def _explain(trouble: Trouble) -> tuple[Reason, str]:
+    code = trouble.code
+    if code == pycurl.E_OPERATION_TIMEDOUT:
+        return _explain_timeout(trouble)
+    if code == pycurl.E_PEER_FAILED_VERIFICATION:
+        return _explain_verification(trouble)
+    if code in _SIMPLE:
+        reason, words = _SIMPLE[code]
+        return reason, f"{words}{_plain(trouble.text)}"
+    if code in (pycurl.E_COULDNT_CONNECT, _QUIC_CONNECT) and not (trouble.is_tls and trouble.connected):
+        return _explain_errno(trouble, Reason.TCP_REFUSED)
+    if code in _TLS_CODES or (trouble.is_tls and not trouble.secured):
+        return _explain_tls(trouble, Reason.TLS_EOF)
+    return _explain_exchange(trouble)
+
+
+def _explain_exchange(trouble: Trouble) -> tuple[Reason, str]:
+    """Trouble after the connection stood."""
+    code = trouble.code
+    if code == pycurl.E_GOT_NOTHING and trouble.os_errno not in _ERRNO and "reset" not in trouble.text:
+        return Reason.HTTP_PROTOCOL, f"{trouble.where} closed the connection without an answer"
+    if code in (pycurl.E_RECV_ERROR, pycurl.E_SEND_ERROR) and trouble.is_tls:
+        return _explain_tls(trouble, Reason.HTTP_PROTOCOL)
+    if code in _HTTP_CODES:
+        return _explain_errno(trouble, Reason.HTTP_PROTOCOL)
+    return Reason.INTERNAL, f"libcurl error {code}: {_plain(trouble.text)}"
+
+
+def _explain_timeout(trouble: Trouble) -> tuple[Reason, str]:
+    """Which step the time ran out in."""
+    within = f"within {trouble.timeout_s:.3g} s"
+    if not trouble.connected:
+        return Reason.TCP_TIMEOUT, f"no connection to {trouble.where} {within}"
+    if trouble.is_tls and not trouble.secured:
+        return Reason.TLS_TIMEOUT, f"{trouble.where} accepted, but no TLS handshake {within}"
+    if not trouble.answered:
+        return Reason.DEADLINE, f"{trouble.where} accepted, but gave no answer {within}"
+    return Reason.DEADLINE, f"answer of {trouble.where} not complete {within} ({trouble.received_bytes} bytes so far)"
+
+
+def _explain_verification(trouble: Trouble) -> tuple[Reason, str]:
+    text = _plain(trouble.text)
+    known = _VERIFY.get(trouble.verify_result)
+    if known is None and re.search(r"subject name|does not match|hostname mismatch", text):
+        known = Reason.TLS_HOSTNAME
+    return known or Reason.TLS_UNTRUSTED, text
+
+
+def _explain_errno(trouble: Trouble, otherwise: Reason) -> tuple[Reason, str]:
+    if trouble.os_errno in _ERRNO:
+        reason, words = _ERRNO[trouble.os_errno]
+        return reason, f"{trouble.where}: {words}"
+    if "reset by peer" in trouble.text:
+        return Reason.TCP_RESET, f"{trouble.where}: connection reset by peer"
+    return otherwise, _plain(trouble.text)
+
+
+def _explain_tls(trouble: Trouble, otherwise: Reason) -> tuple[Reason, str]:
+    for pattern, reason in _TLS_WORDS:
+        if re.search(pattern, trouble.text, re.IGNORECASE):
+            # Up to TLS 1.2 a server that misses a client certificate sends this very alert.
+            doubt = " (no cipher in common, or a client certificate is missing)" if reason is Reason.TLS_CIPHER else ""
+            if reason is Reason.TCP_RESET and trouble.secured and not trouble.answered:
+                doubt = " right after the handshake (is a client certificate missing?)"
+            return reason, _plain(trouble.text) + doubt
+    if trouble.os_errno in _ERRNO:
+        return _explain_errno(trouble, otherwise)
+    return otherwise, _plain(trouble.text)
+
+
+def _plain(text: str) -> str:
+    """libcurl's message without OpenSSL's error numbers."""
+    return re.sub(r"\berror:[0-9A-F]{8}:|OpenSSL SSL_(connect|read|write): ", "", text).strip() or "no details"

@@ -1,0 +1,241 @@
+"""One Request of a conversation from the lookup to the last byte, redirects followed hop by hop, each one checked."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pycurl
+
+from probes.guard import check_addresses, literal_address
+from probes.loop import Timer
+from probes.probe import Certificate, Failure, Request, Response
+from probes.resolver import Answer
+from probes.result import NO_PHASES, Phases, Reason
+from probes.transfer import Transfer
+from probes.url import Url, UrlError, read_url, split_authority
+
+if TYPE_CHECKING:
+    from probes.engine import Engine
+
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_CREDENTIAL_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization"})
+
+
+class Fetch:
+    """Calls back exactly once, with the Response; a failure is in the Response, never raised."""
+
+    def __init__(
+        self, engine: "Engine", request: Request, deadline_s: float, on_response: Callable[[Response], object]
+    ) -> None:
+        self._engine = engine
+        self._request = request
+        self._on_response = on_response
+        now = engine.loop.time()
+        self._end_s = deadline_s if request.timeout_s is None else min(deadline_s, now + request.timeout_s)
+        self._timeout_s = self._end_s - now
+        self._url: Url | None = None
+        self._hops: list[str] = []
+        self._phases = NO_PHASES
+        self._duration_s = 0.0
+        self._lookup: Timer | None = None
+        self._transfer: Transfer | None = None
+        self._where = ""
+        self._certificate: Certificate | None = None
+        self._done = False
+
+    def begin(self) -> None:
+        """Start; the callback may come before this returns."""
+        try:
+            self._go(read_url(self._request.url))
+        except UrlError as error:
+            self._end(failure=Failure(Reason.INTERNAL, f"unusable URL: {error}"))
+
+    def abort(self, failure: Failure) -> None:
+        """Stop what is under way and answer with a failure."""
+        if not self._done:
+            self._end(failure=failure)
+
+    def expire(self) -> None:
+        """The backstop behind libcurl's own timeout: the deadline has passed."""
+        if self._done:
+            return
+        if self._transfer is None:
+            text = f"no answer for {self._url.host if self._url else 'the name'} within {self._timeout_s:.3g} s"
+            self._end(failure=Failure(Reason.DNS_TIMEOUT, text))
+            return
+        self._finish_hop(self._transfer, pycurl.E_OPERATION_TIMEDOUT, "deadline")
+
+    def _go(self, url: Url) -> None:
+        self._url = url
+        left_s = self._end_s - self._engine.loop.time()
+        if left_s <= 0:
+            self._end(failure=Failure(Reason.DEADLINE, f"no answer within {self._timeout_s:.3g} s"))
+            return
+        host, port = self._destination(url)
+        self._where = f"{host}:{port}"
+        if self._request.unix_socket is not None:
+            self._where = self._request.unix_socket
+            self._connect(url, None)
+        elif literal_address(host) is not None:
+            self._take_addresses(url, host, port, (host,))
+        else:
+            self._lookup = self._engine.resolver.resolve(
+                host, self._request.family, left_s, lambda answer: self._hear_lookup(url, host, port, answer)
+            )
+
+    def _destination(self, url: Url) -> tuple[str, int]:
+        """Host and port that a connection is really opened to: the proxy's, the fan-out's or the URL's own."""
+        if self._request.proxy:
+            scheme, _, rest = self._request.proxy.rpartition("://")
+            proxy = read_url(f"{'https' if scheme == 'https' else 'http'}://{rest}")
+            return proxy.host, proxy.port
+        if self._request.connect_to and not self._hops:
+            return split_authority(self._request.connect_to, url.port)
+        return url.host, url.port
+
+    def _hear_lookup(self, url: Url, host: str, port: int, answer: Answer) -> None:
+        if self._done:
+            return
+        if isinstance(answer, Failure):
+            self._end(failure=answer)
+            return
+        self._add_phases(Phases(dns_s=answer.elapsed_s), answer.elapsed_s)
+        self._take_addresses(url, host, port, answer.addresses)
+
+    def _take_addresses(self, url: Url, host: str, port: int, addresses: tuple[str, ...]) -> None:
+        try:
+            if self._request.proxy and literal_address(url.host) is not None:
+                check_addresses(url.host, (url.host,))
+            check_addresses(host, addresses)
+        except Failure as failure:
+            self._end(failure=failure)
+            return
+        if len(addresses) == 1 and addresses[0] != host:
+            self._where = f"{addresses[0]}:{port} ({host})"
+        pinned = None
+        if addresses != (host,):
+            listed = ",".join(f"[{address}]" if ":" in address else address for address in addresses)
+            pinned = f"+{host}:{port}:{listed}"
+        self._connect(url, pinned)
+
+    def _connect(self, url: Url, pinned: str | None) -> None:
+        left_s = self._end_s - self._engine.loop.time()
+        transfer = Transfer(self._engine.take_handle(), self._request, url, max(0.001, left_s))
+        self._transfer = transfer
+        connect_to = None if self._hops or self._request.proxy else self._request.connect_to
+        try:
+            transfer.prepare(pinned, connect_to)
+        except pycurl.error as error:
+            self._release()
+            self._end(failure=Failure(Reason.INTERNAL, f"libcurl refuses the request: {error}"))
+            return
+        self._engine.begin_transfer(transfer.curl, lambda code, text: self._finish_hop(transfer, code, text))
+
+    def _finish_hop(self, transfer: Transfer, code: int, text: str) -> None:
+        if self._done or self._url is None:
+            return
+        transfer.timeout_s = self._timeout_s
+        failure = transfer.end(code, text, self._where)
+        self._add_phases(*transfer.phases(None))
+        self._certificate = transfer.certificate() or self._certificate
+        status = transfer.code
+        if failure is None and status in _REDIRECTS and self._request.max_redirects:
+            location = next((value for name, value in transfer.headers if name.lower() == "location"), None)
+            if location:
+                self._redirect(status, location)
+                return
+        self._end(failure=failure)
+
+    def _redirect(self, code: int, location: str) -> None:
+        if self._url is None:
+            return
+        if len(self._hops) >= self._request.max_redirects:
+            text = f"more than {self._request.max_redirects} redirects, the last to {location[:200]}"
+            self._end(failure=Failure(Reason.HTTP_REDIRECT_LOOP, text, code=code))
+            return
+        try:
+            target = self._url.join(location)
+        except (UrlError, ValueError) as error:
+            self._end(failure=Failure(Reason.SSRF_BLOCKED, f"redirect to {location[:200]} refused: {error}", code=code))
+            return
+        if self._url.is_tls and not target.is_tls:
+            text = f"redirect from https to {target} refused: it gives up encryption"
+            self._end(failure=Failure(Reason.SSRF_BLOCKED, text, code=code))
+            return
+        self._hops.append(str(target))
+        self._request = _redirected(self._request, code, self._url, target)
+        self._release()
+        self._go(target)
+
+    def _add_phases(self, more: Phases, total_s: float) -> None:
+        have = self._phases
+        self._duration_s += total_s
+        if have is NO_PHASES:
+            self._phases = more
+            return
+        self._phases = Phases(
+            _plus(have.dns_s, more.dns_s),
+            _plus(have.connect_s, more.connect_s),
+            _plus(have.tls_s, more.tls_s),
+            _plus(have.ttfb_s, more.ttfb_s),
+            _plus(have.transfer_s, more.transfer_s),
+        )
+
+    def _end(self, failure: Failure | None) -> None:
+        self._done = True
+        if self._lookup is not None:
+            self._lookup.cancel()
+        response = self._response(failure)
+        self._release()
+        self._on_response(response)
+
+    def _response(self, failure: Failure | None) -> Response:
+        transfer = self._transfer
+        if failure is not None:
+            failure.phases = self._phases
+        if transfer is None:
+            return Response(self._request.url, phases=self._phases, redirects=tuple(self._hops), failure=failure)
+        return Response(
+            url=str(self._url),
+            code=transfer.code,
+            headers=tuple(transfer.headers),
+            body=transfer.body,
+            phases=self._phases,
+            duration_s=self._duration_s,
+            address=transfer.address(),
+            http_version=transfer.http_version() if failure is None else None,
+            redirects=tuple(self._hops),
+            certificate=self._certificate,
+            failure=failure,
+        )
+
+    def _release(self) -> None:
+        if self._transfer is not None:
+            self._engine.give_back(self._transfer.curl)
+            self._transfer = None
+
+
+def _redirected(request: Request, code: int, origin: Url, target: Url) -> Request:
+    """The request after a redirect: its method as browsers change it, without credentials on another origin."""
+    if code == 303 or (code in (301, 302) and request.method == "POST"):
+        kept = tuple(h for h in request.headers if h[0].lower() not in ("content-type", "content-length"))
+        request = replace(request, method="HEAD" if request.method == "HEAD" else "GET", body=None, headers=kept)
+    if origin.origin == target.origin:
+        return request
+    safe = tuple(header for header in request.headers if header[0].lower() not in _CREDENTIAL_HEADERS | {"host"})
+    return replace(
+        request,
+        headers=safe,
+        auth="none",
+        username=None,
+        password=None,
+        client_cert_file=None,
+        client_key_file=None,
+        connect_to=None,
+    )
+
+
+def _plus(one: float | None, other: float | None) -> float | None:
+    if one is None or other is None:
+        return one if other is None else other
+    return one + other

@@ -1,0 +1,140 @@
+"""One thread's event loop: sockets by epoll, timers by a heap, and a door for other threads."""
+
+import heapq
+import itertools
+import logging
+import os
+import select
+import time
+from collections import deque
+from collections.abc import Callable
+
+log = logging.getLogger(__name__)
+
+READABLE, WRITABLE = select.EPOLLIN, select.EPOLLOUT
+_IDLE_WAIT_S = 1.0
+
+
+class Timer:
+    """A call planned for later; `cancel` makes it never happen."""
+
+    __slots__ = ("call",)
+
+    def __init__(self, call: Callable[[], object]) -> None:
+        self.call: Callable[[], object] | None = call
+
+    def cancel(self) -> None:
+        """Forget the call. Harmless when it has already happened."""
+        self.call = None
+
+
+class Loop:
+    """Runs callbacks in the thread that calls `run`. Only `call_soon` and `stop` may be called from elsewhere."""
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._watched: dict[int, Callable[[int], object]] = {}
+        self._timers: list[tuple[float, int, Timer]] = []
+        self._order = itertools.count()
+        self._inbox: deque[Callable[[], object]] = deque()
+        self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._epoll.register(self._bell, READABLE)
+        self._stopped = False
+        self.after_turn: list[Callable[[], object]] = []
+
+    @staticmethod
+    def time() -> float:
+        """Seconds on the monotonic clock that the timers count."""
+        return time.monotonic()
+
+    def call_at(self, at_s: float, call: Callable[[], object]) -> Timer:
+        """Call once at a monotonic time, or in the next turn if that has passed."""
+        timer = Timer(call)
+        heapq.heappush(self._timers, (at_s, next(self._order), timer))
+        return timer
+
+    def call_later(self, delay_s: float, call: Callable[[], object]) -> Timer:
+        """Call once after some seconds."""
+        return self.call_at(self.time() + delay_s, call)
+
+    def call_soon(self, call: Callable[[], object]) -> None:
+        """Call once in the next turn. Safe from any thread and from a signal handler."""
+        self._inbox.append(call)
+        os.eventfd_write(self._bell, 1)
+
+    def watch(self, fd: int, events: int, on_event: Callable[[int], object]) -> None:
+        """Call with the epoll event mask whenever a descriptor is ready; watching it again changes what is watched."""
+        if fd in self._watched:
+            try:
+                self._epoll.modify(fd, events)
+            except FileNotFoundError:  # closed and opened again under the same number
+                self._epoll.register(fd, events)
+        else:
+            try:
+                self._epoll.register(fd, events)
+            except FileExistsError:
+                self._epoll.modify(fd, events)
+        self._watched[fd] = on_event
+
+    def unwatch(self, fd: int) -> None:
+        """Stop watching a descriptor, open or already closed."""
+        if self._watched.pop(fd, None) is not None:
+            try:
+                self._epoll.unregister(fd)
+            except (FileNotFoundError, OSError, ValueError):
+                return
+
+    def stop(self) -> None:
+        """End `run` after the turn under way."""
+        self._stopped = True
+        self.call_soon(_nothing)
+
+    def run(self) -> None:
+        """Turn until stopped. A callback that raises is logged with its traceback and does not end the loop."""
+        self._stopped = False
+        while not self._stopped:
+            self.turn()
+
+    def turn(self, at_most_s: float = _IDLE_WAIT_S) -> None:
+        """Wait for the next thing, at most so long, and do all that is due."""
+        for fd, events in self._epoll.poll(self._wait_s(at_most_s), 256):
+            if fd == self._bell:
+                os.eventfd_read(self._bell)
+            elif (on_event := self._watched.get(fd)) is not None:
+                self._call(on_event, events)
+        for _ in range(len(self._inbox)):
+            self._call(self._inbox.popleft())
+        self._call_timers()
+        for call in self.after_turn:
+            self._call(call)
+
+    def close(self) -> None:
+        """Release the descriptors."""
+        self._epoll.close()
+        os.close(self._bell)
+
+    def _wait_s(self, at_most_s: float) -> float:
+        while self._timers and self._timers[0][2].call is None:
+            heapq.heappop(self._timers)
+        if self._inbox:
+            return 0.0
+        if not self._timers:
+            return at_most_s
+        return min(at_most_s, max(0.0, self._timers[0][0] - time.monotonic()))
+
+    def _call_timers(self) -> None:
+        now = time.monotonic()
+        while self._timers and self._timers[0][0] <= now:
+            call = heapq.heappop(self._timers)[2].call
+            if call is not None:
+                self._call(call)
+
+    def _call(self, call: Callable[..., object], *args: object) -> None:
+        try:
+            call(*args)
+        except Exception:
+            log.exception("a callback of the loop failed")
+
+
+def _nothing() -> None:
+    pass

@@ -1,0 +1,147 @@
+"""How checks become results: hands each to the engine or the pool, remembers what the next run needs, and judges."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Container
+from dataclasses import dataclass, field, replace
+
+from probes.engine import Engine
+from probes.judge import judge
+from probes.loop import Loop
+from probes.pool import Pool
+from probes.probe import Ask, BlockingProbe, Deadline, Push, Reading
+from probes.resolver import Resolver
+from probes.result import Reason, Result, Status
+from probes.target import Check, Limit
+
+_PUSHES_KEPT = 50
+Clean = Callable[[str], str]
+OnResult = Callable[[Result], object]
+
+
+@dataclass(slots=True)
+class _Memory:
+    """What one run of a check leaves for the next."""
+
+    first_seen_ms: int
+    last: Reading | None = None
+    broken: frozenset[Limit] = frozenset()
+    pushes: deque[Push] = field(default_factory=lambda: deque(maxlen=_PUSHES_KEPT))
+
+
+class Prober:
+    """Runs checks, each at most once at a time (the caller's care). All methods belong to the loop's thread."""
+
+    def __init__(
+        self, loop: Loop, location: str, clean: Clean, threads: int = 16, resolver: Resolver | None = None
+    ) -> None:
+        self._location = location
+        self.clean = clean
+        self._engine = Engine(loop, resolver)
+        self._pool = Pool(loop, threads)
+        self._memories: dict[str, _Memory] = {}
+
+    @property
+    def in_flight(self) -> int:
+        """Runs under way, waiting for a thread included."""
+        return self._engine.in_flight + self._pool.in_flight
+
+    @property
+    def conversations(self) -> int:
+        """Runs under way on the engine."""
+        return self._engine.in_flight
+
+    @property
+    def threads_stuck(self) -> int:
+        """Threads whose driver has not come back though its deadline has passed."""
+        return self._pool.stuck
+
+    def start(self, check: Check, slot_ms: int, on_result: OnResult) -> None:
+        """Run a check; the result comes by the callback, once, whatever happens."""
+        memory = self._memory(check)
+        started = [now_ms()]
+
+        def finish(reading: Reading) -> None:
+            on_result(self._conclude(check, memory, slot_ms, started[0], reading))
+
+        def prepare() -> Ask | Reading:
+            started[0] = now_ms()
+            if started[0] - slot_ms > check.interval_s * 1000:
+                return late_reading(started[0] - slot_ms)
+            return self._ask(check, memory, started[0])
+
+        if isinstance(check.probe, BlockingProbe):
+            self._pool.submit(check, prepare, finish)
+        else:
+            self._engine.start(check, self._ask(check, memory, started[0]), finish)
+
+    def miss(self, check: Check, slot_ms: int) -> Result:
+        """The result of a run that would have started too late to mean anything."""
+        started_ms = now_ms()
+        return self._conclude(check, self._memory(check), slot_ms, started_ms, late_reading(started_ms - slot_ms))
+
+    def hear_push(self, check_id: str, push: Push) -> None:
+        """Keep a call of a heartbeat URL for the next run of its check."""
+        self._memories.setdefault(check_id, _Memory(now_ms())).pushes.append(push)
+
+    def keep_only(self, check_ids: Container[str]) -> None:
+        """Forget the checks that are no longer configured."""
+        self._memories = {key: memory for key, memory in self._memories.items() if key in check_ids}
+
+    def forget_reading(self, check_id: str) -> None:
+        """Start anew with a check whose question has changed: its counters mean something else now."""
+        if check_id in self._memories:
+            self._memories[check_id].last, self._memories[check_id].broken = None, frozenset()
+
+    def cancel_all(self) -> None:
+        """End what can be ended: conversations. Blocking runs end by their own timeouts."""
+        self._engine.cancel_all()
+
+    def close(self) -> None:
+        """Release sockets and threads."""
+        self._engine.close()
+        self._pool.close()
+
+    def _memory(self, check: Check) -> _Memory:
+        return self._memories.setdefault(check.id, _Memory(now_ms()))
+
+    def _ask(self, check: Check, memory: _Memory, at_ms: int) -> Ask:
+        return Ask(
+            deadline=Deadline(check.timeout_s),
+            now_ms=at_ms,
+            interval_s=check.interval_s,
+            last=memory.last,
+            pushes=tuple(memory.pushes),
+            first_seen_ms=memory.first_seen_ms,
+        )
+
+    def _conclude(self, check: Check, memory: _Memory, slot_ms: int, started_ms: int, reading: Reading) -> Result:
+        judged, memory.broken = judge(reading, check.limits, memory.broken)
+        if reading.reason is not Reason.LATE:
+            # A failed run has no counters of its own; without the carry the next ratio would be lost as well.
+            carry = reading.carry if reading.carry is not None or memory.last is None else memory.last.carry
+            memory.last = replace(judged, carry=carry)
+        return Result(
+            check_id=check.id,
+            location=self._location,
+            slot_ms=slot_ms,
+            started_ms=started_ms,
+            status=judged.status,
+            reason=judged.reason,
+            message=self.clean(judged.message) if judged.message else "",
+            duration_s=judged.duration_s,
+            code=judged.code,
+            phases=judged.phases,
+            metrics=judged.metrics,
+        )
+
+
+def late_reading(late_ms: int) -> Reading:
+    """What a run that starts more than one interval after its slot is worth: nothing, and it says so."""
+    text = f"not asked: the worker was {late_ms / 1000:.1f} s behind"
+    return Reading(status=Status.UNKNOWN, reason=Reason.LATE, message=text)
+
+
+def now_ms() -> int:
+    """UTC epoch milliseconds."""
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,117 @@
+"""What of a text may people see? Control characters out, secrets masked in every spelling, lengths bounded."""
+
+import base64
+import json
+import logging
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+from urllib.parse import quote, quote_plus
+
+SHORTEST_SECRET = 6
+MASK = "***"
+
+_SECRET_KEY = re.compile(
+    r"(?i)(^|[_-])(password|passwd|passphrase|secret|token|credential|credentials|api[_-]?key|authorization|cookie)$"
+)
+_URL_PASSWORD = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://[^\s/?#:@]*):([^\s/?#]+)@")
+# Direction marks and isolates reorder what stands around them; zero-width characters hide what is written.
+_INVISIBLE = frozenset(
+    "\u061c\u200b\u200c\u200d\u200e\u200f\u2060\ufeff\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+)
+
+
+def clean(text: str, limit: int = 500) -> str:
+    """Text from outside, fit to be stored and shown: one line, no control or direction characters, cut at `limit`."""
+    # Cut first: a body of megabytes is not worth normalising. Composition only ever shortens.
+    spaced = "".join(
+        " " if char in "\t\n\r\u2028\u2029" else char
+        for char in text[: limit * 4]
+        if char not in _INVISIBLE and (char in "\t\n\r" or unicodedata.category(char) not in {"Cc", "Cs"})
+    )
+    plain = unicodedata.normalize("NFC", " ".join(spaced.split()))
+    return plain if len(plain) <= limit else plain[: limit - 1] + "…"
+
+
+def is_secret_key(name: str) -> bool:
+    """Whether a value under this key is a secret by its name: `password`, `smtp_password`, `Authorization`."""
+    return _SECRET_KEY.search(name) is not None
+
+
+def mask_url(text: str) -> str:
+    """The same text with passwords in URLs masked: `redis://user:***@cache:6379`."""
+    return _URL_PASSWORD.sub(rf"\1:{MASK}@", text)
+
+
+def passwords_in(text: str) -> Iterator[str]:
+    """Passwords that stand in URLs of a text."""
+    return (found[2] for found in _URL_PASSWORD.finditer(text))
+
+
+class Redactor:
+    """Masks known secrets of at least six characters: as they are, JSON-, URL- and base64-encoded."""
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        spellings = {
+            spelling for secret in secrets if len(secret) >= SHORTEST_SECRET for spelling in _spellings(secret)
+        }
+        # The longest first, so that no part of a longer secret stays behind a masked shorter one.
+        ordered = sorted(spellings, key=lambda spelling: (-len(spelling), spelling))
+        self._pattern = re.compile("|".join(map(re.escape, ordered))) if ordered else None
+
+    def __repr__(self) -> str:
+        return "Redactor()"
+
+    def mask(self, text: str) -> str:
+        """The text with every secret replaced by `***`."""
+        return text if self._pattern is None else self._pattern.sub(MASK, text)
+
+    def mask_all(self, value: Any) -> Any:
+        """The same for every text in nested dicts and lists; values under the name of a secret are masked whole."""
+        if isinstance(value, Mapping):
+            return {
+                key: MASK if is_secret_key(str(key)) and isinstance(entry, str | int) else self.mask_all(entry)
+                for key, entry in value.items()
+            }
+        if isinstance(value, list | tuple):
+            return [self.mask_all(entry) for entry in value]
+        return mask_url(self.mask(value)) if isinstance(value, str) else value
+
+
+class SecretFilter(logging.Filter):
+    """Masks secrets in log records, arguments and tracebacks included; put it on handlers."""
+
+    def __init__(self, redactor: Redactor) -> None:
+        super().__init__()
+        self._redactor = redactor
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Rewrites the record; always keeps it."""
+        if record.exc_info and not record.exc_text:
+            record.exc_text = logging.Formatter().formatException(record.exc_info)
+        if record.exc_text:
+            record.exc_text = self._redactor.mask(record.exc_text)
+        record.msg, record.args = self._redactor.mask(record.getMessage()), ()
+        for name, value in record.__dict__.items():
+            if isinstance(value, str) and name not in {"msg", "exc_text", "name", "levelname", "pathname"}:
+                record.__dict__[name] = self._redactor.mask(value)
+        return True
+
+
+def _spellings(secret: str) -> Iterator[str]:
+    raw = secret.encode()
+    yield secret
+    yield json.dumps(secret)[1:-1]
+    yield repr(secret)[1:-1]
+    yield quote(secret, safe="")
+    yield quote(secret)
+    yield quote_plus(secret)
+    for alphabet in (base64.b64encode, base64.urlsafe_b64encode):
+        yield alphabet(raw).decode().rstrip("=")
+        for before in (1, 2):
+            # Behind other bytes ("user:" of basic auth) the same secret has another spelling: what of it is sure.
+            middle = alphabet(b"\0" * before + raw).decode().rstrip("=")[before + 1 :]
+            yield middle[:-1] if (before + len(raw)) % 3 else middle
+        aligned = alphabet(raw).decode().rstrip("=")
+        yield aligned[:-1] if len(raw) % 3 else aligned

@@ -1,0 +1,106 @@
+"""A URL taken apart once and put together by ourselves, so that nobody downstream can read it differently."""
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from urllib.parse import quote, unquote, urljoin, urlsplit
+
+import idna
+
+from probes.guard import literal_address
+
+_PORTS = {"http": 80, "https": 443}
+_HOST = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?\.?", re.ASCII)
+_KEPT = "%/:?@!$&'()*+,;=~-._|^`{}[]\"<>"
+
+
+class UrlError(ValueError):
+    """What is wrong with a URL, for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Url:
+    """Scheme http or https; the host in ASCII (punycode) or an address without brackets; `rest` is path and query."""
+
+    scheme: str
+    host: str
+    port: int
+    rest: str
+    username: str | None = None
+    password: str | None = None
+
+    @property
+    def origin(self) -> tuple[str, str, int]:
+        """Where credentials may go."""
+        return (self.scheme, self.host, self.port)
+
+    @property
+    def is_tls(self) -> bool:
+        """Whether the connection is encrypted."""
+        return self.scheme == "https"
+
+    @property
+    def authority(self) -> str:
+        """Host and port as they stand in a URL, the scheme's own port left out."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
+
+    def __str__(self) -> str:
+        """The URL without credentials."""
+        return f"{self.scheme}://{self.authority}{self.rest}"
+
+    def join(self, location: str) -> "Url":
+        """Where a redirect leads. Raises UrlError."""
+        return read_url(urljoin(str(self), location.strip()))
+
+
+@lru_cache(maxsize=16384)
+def read_url(text: str) -> Url:
+    """Take a URL apart. Raises UrlError for anything but http(s) with a valid host and port."""
+    if any(ord(char) < 0x20 or char in "\x7f\\" for char in text):
+        raise UrlError("control characters or a backslash in the URL")
+    try:
+        parts = urlsplit(text.strip())
+        scheme, port = parts.scheme.lower(), parts.port
+        host = parts.hostname or ""
+    except ValueError as error:
+        raise UrlError(str(error)) from None
+    if scheme not in _PORTS:
+        raise UrlError(f"scheme {scheme or '(none)'} instead of http or https")
+    path = quote(parts.path or "/", safe=_KEPT)
+    query = f"?{quote(parts.query, safe=_KEPT)}" if parts.query else ""
+    return Url(
+        scheme,
+        ascii_host(host),
+        port or _PORTS[scheme],
+        path + query,
+        None if parts.username is None else unquote(parts.username),
+        None if parts.password is None else unquote(parts.password),
+    )
+
+
+def ascii_host(host: str) -> str:
+    """A host as DNS is asked for it: an address in its plain form, a name in lower-case punycode. Raises UrlError."""
+    if not host:
+        raise UrlError("no host in the URL")
+    address = literal_address(host)
+    if address is not None:
+        return address
+    name = host.lower()
+    if not name.isascii():
+        try:
+            name = idna.encode(name, uts46=True).decode()
+        except idna.IDNAError as error:
+            raise UrlError(f"host {host!r} is no valid international name: {error}") from None
+        if (address := literal_address(name)) is not None:
+            return address
+    if not _HOST.fullmatch(name) or len(name) > 254:
+        raise UrlError(f"host {host!r} is not a valid name")
+    return name
+
+
+def split_authority(text: str, default_port: int) -> tuple[str, int]:
+    """`host`, `host:port`, `[v6]:port` → host and port. Raises UrlError."""
+    url = read_url(f"http://{text}")
+    explicit = text.rpartition(":")[2].isdigit() and not text.endswith("]")
+    return url.host, url.port if explicit else default_port

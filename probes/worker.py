@@ -1,0 +1,231 @@
+"""The process that probes: schedule → engine and pool → writer, and what it tells about itself."""
+
+import gc
+import logging
+import resource
+import signal
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+
+from sqlalchemy import Engine as Database
+
+from probes.clockwatch import ClockWatch
+from probes.config import Config
+from probes.loop import Loop, Timer
+from probes.probe import Push
+from probes.prober import Prober, now_ms
+from probes.redact import Redactor, clean
+from probes.result import Result
+from probes.schedule import Due, Schedule
+from probes.store.database import open_database
+from probes.store.lock import WorkerLock
+from probes.store.results import ResultWriter
+from probes.store.schema import upgrade
+from probes.target import Check
+from probes.worker_office import WorkerOffice
+from probes.writer import Writer
+
+log = logging.getLogger(__name__)
+
+_LAST_RUNS_S = 3.0
+"""How long runs under way may go on after the order to stop."""
+_LATENESS_KEPT = 10_000
+
+
+class Worker:
+    """All methods belong to the loop's thread, except `stop`."""
+
+    def __init__(self, config: Config, put: Callable[[Result], object]) -> None:
+        self.loop = Loop()
+        self.lateness_s: deque[float] = deque(maxlen=_LATENESS_KEPT)
+        self.finished = 0
+        self.missed = 0
+        self.on_clock_jump: Callable[[float], object] = _ignore
+        self._config = config
+        self._put = put
+        self._prober = Prober(self.loop, config.location, _cleaner(config), config.worker.threads)
+        self._schedule = Schedule(config.estate, now_ms())
+        self._clock = ClockWatch()
+        self._timer: Timer | None = None
+        self._timer_ms = 0
+        self._stopping = False
+
+    @property
+    def in_flight(self) -> int:
+        """Runs under way."""
+        return self._prober.in_flight
+
+    @property
+    def threads_stuck(self) -> int:
+        """Threads of blocking kinds that do not come back."""
+        return self._prober.threads_stuck
+
+    def run(self) -> None:
+        """Probe until stopped."""
+        self._arm()
+        self.loop.run()
+        self._prober.close()
+        self.loop.close()
+
+    def stop(self) -> None:
+        """Start nothing any more, let what runs finish for a moment, then end `run`. Safe from any thread or signal."""
+        self.loop.call_soon(self._begin_stop)
+
+    def run_now(self, check_id: str) -> None:
+        """Somebody wants to know at once."""
+        if not self._schedule.run_now(check_id, now_ms()):
+            log.warning("asked to run %s, which is not configured", check_id)
+        self._arm()
+
+    def hear_push(self, check_id: str, push: Push) -> None:
+        """A heartbeat URL was called: remember it and look at once."""
+        self._prober.hear_push(check_id, push)
+        self._schedule.run_now(check_id, now_ms())
+        self._arm()
+
+    def replace_config(self, config: Config) -> None:
+        """Go on with another configuration; checks that stay keep their plan and their memory."""
+        before = self._config.estate.checks
+        for check in config.estate.checks.values():
+            old = before.get(check.id)
+            if old is not None and not same_question(old, check):
+                self._prober.forget_reading(check.id)
+        self._config = config
+        self._prober.clean = _cleaner(config)
+        self._prober.keep_only(config.estate.checks)
+        self._schedule.replace(config.estate, now_ms())
+        self._arm()
+
+    def _start_due(self) -> None:
+        self._timer = None
+        if self._stopping:
+            return
+        self._mind_clock()
+        options = self._config.worker
+        room = options.max_in_flight - self._prober.conversations
+        for due in self._schedule.take_due(now_ms(), min(room, options.max_starts_per_turn)):
+            self._start(due)
+        self._arm()
+
+    def _start(self, due: Due) -> None:
+        if due.late:
+            self.missed += 1
+            self._keep(self._prober.miss(due.check, due.slot_ms))
+        else:
+            self._prober.start(due.check, due.slot_ms, partial(self._finish, due.check.id))
+
+    def _finish(self, check_id: str, result: Result) -> None:
+        self._keep(result)
+        self._schedule.finish(check_id, result.status, now_ms())
+        self._arm()
+
+    def _keep(self, result: Result) -> None:
+        self.finished += 1
+        self.lateness_s.append(result.late_ms / 1000)
+        self._put(result)
+
+    def _arm(self) -> None:
+        """Set the timer for the next run, unless there is no room: then the next to finish sets it."""
+        next_ms = self._schedule.next_ms()
+        full = self._prober.conversations >= self._config.worker.max_in_flight
+        if next_ms is None or full or self._stopping:
+            return
+        if self._timer is not None:
+            if self._timer_ms <= next_ms:
+                return
+            self._timer.cancel()
+        self._timer_ms = next_ms
+        self._timer = self.loop.call_later(max(0.0, (next_ms - now_ms()) / 1000), self._start_due)
+
+    def _mind_clock(self) -> None:
+        jump_s = self._clock.look()
+        if jump_s:
+            log.warning("the clock jumped by %.1f s, or the machine slept", jump_s)
+            self._schedule.rebase(now_ms())
+            self.on_clock_jump(jump_s)
+
+    def _begin_stop(self) -> None:
+        if not self._stopping:
+            self._stopping = True
+            self._wait_for_last(self.loop.time() + _LAST_RUNS_S)
+
+    def _wait_for_last(self, until_s: float) -> None:
+        if self.in_flight and self.loop.time() < until_s:
+            self.loop.call_later(0.02, partial(self._wait_for_last, until_s))
+            return
+        self._prober.cancel_all()
+        self.loop.stop()
+
+
+def run_worker(config: Config, stop: threading.Event | None = None) -> None:
+    """Probe everything that is configured until SIGTERM, SIGINT or `stop`.
+
+    Raises WorkerLocked when another worker has the embedded store, SchemaError or StoreError when the store cannot be
+    used. Later store errors are told in the process row and in the log, and end nothing.
+    """
+    with WorkerLock(config.database):
+        database = open_database(config.database)
+        try:
+            upgrade(database)
+            _run(config, database, stop)
+        finally:
+            database.dispose()
+
+
+def _run(config: Config, database: Database, stop: threading.Event | None) -> None:
+    _raise_file_limit()
+    sys.setswitchinterval(0.001)  # the loop must not wait 5 ms for a thread that computes
+    writer = Writer(ResultWriter(database).save)
+    worker = Worker(config, writer.put)
+    office = WorkerOffice(config, database, worker, writer)
+    office.open()
+    _listen(worker, office, stop)
+    writer.start()
+    office.start()
+    gc.collect()
+    gc.freeze()  # what stands now stays: full collections need not walk it
+    gc.set_threshold(20_000, 20, 20)
+    log.info("probing %d checks at location %s", len(config.estate.checks), config.location)
+    worker.run()
+    drained = writer.stop()
+    office.close()
+    log.info("stopped; %d results stored%s", writer.saved, "" if drained else f", {writer.waiting} lost")
+
+
+def _listen(worker: Worker, office: WorkerOffice, stop: threading.Event | None) -> None:
+    if stop is not None:
+        _poll_stop(worker, stop)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda *_: worker.stop())
+        signal.signal(signal.SIGINT, lambda *_: worker.stop())
+        signal.signal(signal.SIGHUP, lambda *_: office.reload())
+
+
+def _poll_stop(worker: Worker, stop: threading.Event) -> None:
+    if stop.is_set():
+        worker.stop()
+    else:
+        worker.loop.call_later(0.05, partial(_poll_stop, worker, stop))
+
+
+def same_question(one: Check, other: Check) -> bool:
+    """Whether two versions of a check ask the same, so that counters of one are good for the other."""
+    return one.kind == other.kind and one.probe.options == other.probe.options
+
+
+def _cleaner(config: Config) -> Callable[[str], str]:
+    redactor = Redactor(config.document.secrets)
+    return lambda text: clean(redactor.mask(text))
+
+
+def _raise_file_limit() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65536), hard))
+
+
+def _ignore(_: float) -> None:
+    pass

@@ -1,0 +1,197 @@
+"""What a worker does beside probing, off the loop: requests, heartbeat calls, its process row, rollups, reload."""
+
+import logging
+import os
+import socket
+import time
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
+
+import psutil
+from sqlalchemy import Engine as Database
+
+from probes.chores import Chore, Chores
+from probes.config import Config
+from probes.config_watch import ConfigWatch
+from probes.prober import now_ms
+from probes.store.asks import load_pushes_after, take_run_requests
+from probes.store.events import record_event
+from probes.store.maintenance import checkpoint
+from probes.store.processes import Process, beat, load_processes
+from probes.store.retention import prune
+from probes.store.rollups import roll_up
+from probes.store.summary import write_summaries
+from probes.writer import Writer
+
+if TYPE_CHECKING:
+    from probes.worker import Worker
+
+log = logging.getLogger(__name__)
+
+_GAP_MS = 30_000
+"""Silence of a worker that is worth an event."""
+
+
+class WorkerOffice:
+    """Opened and closed by the worker's thread; in between it works in threads of its own."""
+
+    def __init__(self, config: Config, database: Database, worker: "Worker", writer: Writer) -> None:
+        self._config, self._database, self._worker, self._writer = config, database, worker, writer
+        self._name = f"worker/{config.location}@{socket.gethostname()}"
+        self._started_ms = now_ms()
+        self._own = psutil.Process()
+        self._last_push = 0
+        self._last_count = (time.monotonic(), 0)
+        self._watch = ConfigWatch(config, self._take_config)
+        self._restart_note = ""
+        self._summarised = False
+        self._warning = ""
+        self._desk = Chores(
+            "desk",
+            Chore("reading requests to run a check", 1.0, self._take_requests),
+            Chore("reading heartbeat calls", 1.0, self._take_pushes),
+            Chore("watching the configuration", 1.0, self._watch.look),
+            Chore("writing the process row", 5.0, self._beat),
+        )
+        self._maintenance = Chores(
+            "maintenance",
+            Chore("rolling up results", 300.0, self._roll_up),
+            Chore("checkpointing the store", 60.0, self._checkpoint),
+        )
+
+    def open(self) -> None:
+        """Say that we are here, and since when nobody was; learn the heartbeat calls made so far. Raises StoreError."""
+        self._record_gap()
+        self._last_push, pushes = load_pushes_after(self._database, 0)
+        for check_id, push in pushes:
+            if check_id in self._config.estate.checks:
+                self._worker.hear_push(check_id, push)
+        self._worker.on_clock_jump = self._hear_clock_jump
+        self._beat()
+
+    def start(self) -> None:
+        """Begin to work."""
+        self._desk.start()
+        self._maintenance.start()
+
+    def close(self) -> None:
+        """End the threads and write the last process row."""
+        self._desk.stop()
+        self._maintenance.stop()
+        try:
+            self._beat()
+        except Exception:
+            log.exception("the last process row could not be written")
+
+    def reload(self) -> None:
+        """Read the configuration again now. Safe from a signal handler."""
+        self._watch.force()
+        self._desk.hurry("watching the configuration")
+
+    def _record_gap(self) -> None:
+        for process in load_processes(self._database):
+            if process.name == self._name and self._started_ms - process.seen_ms > _GAP_MS:
+                text = f"nothing was probed from location {self._config.location}: its worker was not running"
+                record_event(
+                    self._database, process.seen_ms, "gap", text, subject=self._config.location, end_ms=self._started_ms
+                )
+
+    def _hear_clock_jump(self, jump_s: float) -> None:
+        # In the loop's thread: only leave a note, the desk writes it.
+        at_ms = now_ms()
+        self._desk.do_once(
+            lambda: record_event(
+                self._database,
+                min(at_ms, at_ms - int(jump_s * 1000)),
+                "clock_jump",
+                f"the clock jumped by {jump_s:.1f} s, or the machine slept",
+                subject=self._config.location,
+                end_ms=at_ms,
+            )
+        )
+
+    def _take_requests(self) -> None:
+        for check_id in take_run_requests(self._database):
+            self._worker.loop.call_soon(partial(self._worker.run_now, check_id))
+
+    def _take_pushes(self) -> None:
+        self._last_push, pushes = load_pushes_after(self._database, self._last_push)
+        for check_id, push in pushes:
+            if check_id in self._config.estate.checks:
+                self._worker.loop.call_soon(partial(self._worker.hear_push, check_id, push))
+
+    def _take_config(self, config: Config) -> None:
+        kept = ("database", "location")
+        changed = [name for name in kept if getattr(config, name) != getattr(self._config, name)]
+        self._restart_note = f"Restart the worker: {' and '.join(changed)} changed." if changed else ""
+        self._config = config
+        self._worker.loop.call_soon(partial(self._worker.replace_config, config))
+        log.info("configuration reloaded: %d checks", len(config.estate.checks))
+        record_event(self._database, now_ms(), "config", f"configuration reloaded: {len(config.estate.checks)} checks")
+
+    def _roll_up(self) -> None:
+        rolled = roll_up(self._database, now_ms())
+        if rolled or not self._summarised:
+            prune(self._database, self._config.retention, now_ms())
+            write_summaries(self._database, now_ms())
+            self._summarised = True
+
+    def _checkpoint(self) -> None:
+        self._warning = checkpoint(self._database).warning
+
+    def _beat(self) -> None:
+        beat(
+            self._database,
+            Process(
+                name=self._name,
+                role="worker",
+                location=self._config.location,
+                pid=os.getpid(),
+                version=_version(),
+                started_ms=self._started_ms,
+                seen_ms=now_ms(),
+                figures=self._figures(),
+                notes=tuple(self._notes()),
+            ),
+        )
+
+    def _figures(self) -> dict[str, float]:
+        worker, writer = self._worker, self._writer
+        (then, count), now = self._last_count, time.monotonic()
+        self._last_count = (now, worker.finished)
+        lateness = sorted(worker.lateness_s)
+        cpu = self._own.cpu_times()
+        return {
+            "checks": len(self._config.estate.checks),
+            "checks_per_s": round((worker.finished - count) / max(now - then, 0.001), 2),
+            "lateness_p50_s": percentile(lateness, 0.50),
+            "lateness_p99_s": percentile(lateness, 0.99),
+            "missed": worker.missed,
+            "in_flight": worker.in_flight,
+            "threads_stuck": worker.threads_stuck,
+            "queue": writer.waiting,
+            "results": writer.saved,
+            "results_dropped": writer.dropped,
+            "store_errors": writer.errors,
+            "rss_bytes": self._own.memory_info().rss,
+            "cpu_s": round(cpu.user + cpu.system, 3),
+        }
+
+    def _notes(self) -> list[str]:
+        notes = [self._watch.trouble, self._restart_note, self._writer.trouble, self._warning]
+        if self._worker.threads_stuck:
+            notes.append(f"{self._worker.threads_stuck} threads are stuck in a driver past their deadline.")
+        return [note for note in (*notes, *self._desk.troubles, *self._maintenance.troubles) if note]
+
+
+def percentile(ordered: list[float], share: float) -> float:
+    """The value below which a share of the ordered values lies (nearest rank); 0 for none."""
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else 0.0
+
+
+def _version() -> str:
+    try:
+        return version("backwatch")
+    except PackageNotFoundError:
+        return "0"

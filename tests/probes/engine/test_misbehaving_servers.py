@@ -1,0 +1,291 @@
+"""Every way a server can fail us has its own reason, within the deadline."""
+
+import gzip
+import os
+import resource
+import socket
+import struct
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from probes.probe import Reading
+from probes.result import Reason, Status
+
+Asking = Callable[..., Reading]
+
+
+def url_of(port: int, path: str = "/") -> str:
+    return f"http://127.0.0.1:{port}{path}"
+
+
+def closed_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def test_healthy_server_is_up_with_phases_that_add_up(servers: Any, answering: Any, ask: Asking) -> None:
+    reading = ask(url_of(servers.start(answering(b"hello"))))
+    assert (reading.status, reading.code) == (Status.UP, 200)
+    assert reading.metrics["size_bytes"] == 5
+    phases = reading.phases
+    assert phases.tls_s is None
+    assert phases.connect_s is not None
+    assert phases.ttfb_s is not None
+    assert phases.transfer_s is not None
+    assert reading.duration_s is not None
+    assert phases.connect_s + phases.ttfb_s + phases.transfer_s <= reading.duration_s < 1
+
+
+def test_closed_port_is_refused(ask: Asking) -> None:
+    reading = ask(url_of(closed_port()))
+    assert (reading.status, reading.reason) == (Status.DOWN, Reason.TCP_REFUSED)
+    assert "refused" in reading.message
+
+
+def test_server_that_accepts_and_hangs_is_told_at_the_deadline(servers: Any, ask: Asking) -> None:
+    started = time.monotonic()
+    reading = ask(url_of(servers.start(lambda c: time.sleep(5))), timeout_s=0.5)
+    assert reading.reason is Reason.DEADLINE
+    assert 0.45 < time.monotonic() - started < 0.7
+
+
+def test_full_backlog_is_a_connect_timeout(ask: Asking) -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
+        port = listener.getsockname()[1]
+        fillers = [socket.socket() for _ in range(3)]
+        for filler in fillers:
+            filler.setblocking(False)
+            filler.connect_ex(("127.0.0.1", port))
+        reading = ask(url_of(port), timeout_s=0.5)
+        for filler in fillers:
+            filler.close()
+    assert reading.reason is Reason.TCP_TIMEOUT
+
+
+def test_dripping_body_does_not_outlive_the_deadline(servers: Any, read_head: Any, ask: Asking) -> None:
+    def drip(connection: socket.socket) -> None:
+        read_head(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+        for _ in range(100):
+            connection.sendall(b"x")
+            time.sleep(0.05)
+
+    started = time.monotonic()
+    reading = ask(url_of(servers.start(drip)), timeout_s=0.6)
+    assert reading.reason is Reason.DEADLINE
+    assert reading.code == 200
+    assert time.monotonic() - started < 0.8
+
+
+def test_dripping_header_does_not_outlive_the_deadline(servers: Any, read_head: Any, ask: Asking) -> None:
+    def drip(connection: socket.socket) -> None:
+        read_head(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+        for _ in range(100):
+            connection.sendall(b"x")
+            time.sleep(0.05)
+
+    assert ask(url_of(servers.start(drip)), timeout_s=0.6).reason is Reason.DEADLINE
+
+
+def test_endless_body_is_too_big(servers: Any, read_head: Any, ask: Asking) -> None:
+    def flood(connection: socket.socket) -> None:
+        read_head(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
+        while True:
+            connection.sendall(b"x" * 65536)
+
+    started = time.monotonic()
+    reading = ask(url_of(servers.start(flood)), max_body=100_000)
+    assert reading.reason is Reason.BODY_TOO_BIG
+    assert time.monotonic() - started < 1
+
+
+def gzip_of_zeros(size: int) -> Iterator[bytes]:
+    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+    piece = bytes(1 << 20)
+    for _ in range(size >> 20):
+        yield packer.compress(piece)
+    yield packer.flush()
+
+
+def test_gzip_bomb_is_too_big_and_memory_stays_flat(servers: Any, answering: Any, ask: Asking) -> None:
+    bomb = b"".join(gzip_of_zeros(300 << 20))
+    port = servers.start(answering(bomb, headers="Content-Encoding: gzip\r\n"))
+    ask(url_of(port))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for _ in range(3):
+        assert ask(url_of(port)).reason is Reason.BODY_TOO_BIG
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000
+
+
+def test_gzip_inside_gzip_is_bounded_too(servers: Any, answering: Any, ask: Asking) -> None:
+    bomb = gzip.compress(b"".join(gzip_of_zeros(64 << 20)))
+    port = servers.start(answering(bomb, headers="Content-Encoding: gzip, gzip\r\n"))
+    assert ask(url_of(port)).reason in (Reason.BODY_TOO_BIG, Reason.DECODE_ERROR)
+
+
+def test_broken_gzip_is_a_decode_error(servers: Any, answering: Any, ask: Asking) -> None:
+    port = servers.start(answering(b"this is not gzip at all", headers="Content-Encoding: gzip\r\n"))
+    assert ask(url_of(port)).reason is Reason.DECODE_ERROR
+
+
+@pytest.mark.parametrize(
+    "banner",
+    [b"220 mail.example.org ESMTP\r\n", b"SSH-2.0-OpenSSH_9.2\r\n", os.urandom(64) + b"\n", b"-ERR unknown\r\n"],
+    ids=["smtp", "ssh", "binary", "redis"],
+)
+def test_another_protocol_is_http_protocol(servers: Any, ask: Asking, banner: bytes) -> None:
+    reading = ask(url_of(servers.start(lambda c: c.sendall(banner))))
+    assert (reading.status, reading.reason) == (Status.DOWN, Reason.HTTP_PROTOCOL)
+
+
+def reset(connection: socket.socket) -> None:
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+
+
+def test_reset_is_tcp_reset(servers: Any, read_head: Any, ask: Asking) -> None:
+    def handle(connection: socket.socket) -> None:
+        read_head(connection)
+        reset(connection)
+
+    assert ask(url_of(servers.start(handle))).reason is Reason.TCP_RESET
+
+
+def test_reset_amid_the_body_is_tcp_reset(servers: Any, read_head: Any, ask: Asking) -> None:
+    def handle(connection: socket.socket) -> None:
+        read_head(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nabc")
+        time.sleep(0.05)
+        reset(connection)
+
+    assert ask(url_of(servers.start(handle))).reason is Reason.TCP_RESET
+
+
+def test_closing_without_an_answer_is_http_protocol(servers: Any, read_head: Any, ask: Asking) -> None:
+    reading = ask(url_of(servers.start(lambda c: read_head(c) and None)))
+    assert reading.reason is Reason.HTTP_PROTOCOL
+    assert "without an answer" in reading.message
+
+
+def test_body_shorter_than_announced_is_a_decode_error(servers: Any, read_head: Any, ask: Asking) -> None:
+    def handle(connection: socket.socket) -> None:
+        read_head(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nabc")
+
+    reading = ask(url_of(servers.start(handle)))
+    assert reading.reason is Reason.DECODE_ERROR
+    assert "cut short" in reading.message
+
+
+@pytest.mark.parametrize(
+    "headers", ["X-Big: " + "x" * 100_000 + "\r\n", "X-Many: 1\r\n" * 500], ids=["one big", "many"]
+)
+def test_headers_are_limited(servers: Any, answering: Any, ask: Asking, headers: str) -> None:
+    assert ask(url_of(servers.start(answering(headers=headers)))).reason is Reason.HTTP_HEADER_TOO_BIG
+
+
+def test_redirect_loop_ends_after_the_limit(servers: Any, answering: Any, ask: Asking) -> None:
+    port = servers.start(answering(status="302 Found", headers="Location: /again\r\n"))
+    reading = ask(url_of(port))
+    assert reading.reason is Reason.HTTP_REDIRECT_LOOP
+    assert servers.accepted == 6
+
+
+def test_redirect_is_the_answer_where_it_is_expected(servers: Any, answering: Any, ask: Asking) -> None:
+    port = servers.start(answering(status="301 Moved Permanently", headers="Location: /new\r\n"))
+    reading = ask(url_of(port), expect={"status": 301})
+    assert (reading.status, reading.code) == (Status.UP, 301)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "http://169.254.169.254/latest/meta-data/",
+        "http://[fe80::1]/",
+        "http://2852039166/",
+        "http://[::ffff:a9fe:a9fe]/",
+    ],
+)
+def test_redirect_to_metadata_is_blocked(servers: Any, answering: Any, ask: Asking, target: str) -> None:
+    port = servers.start(answering(status="302 Found", headers=f"Location: {target}\r\n"))
+    assert ask(url_of(port)).reason is Reason.SSRF_BLOCKED
+
+
+def test_redirect_to_a_file_is_blocked(servers: Any, answering: Any, ask: Asking) -> None:
+    port = servers.start(answering(status="302 Found", headers="Location: file:///etc/passwd\r\n"))
+    assert ask(url_of(port)).reason is Reason.SSRF_BLOCKED
+
+
+def test_credentials_do_not_follow_a_redirect_to_another_host(servers: Any, read_head: Any, ask: Asking) -> None:
+    heard: list[bytes] = []
+
+    def listen(connection: socket.socket) -> None:
+        heard.append(read_head(connection))
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    other = servers.start(listen)
+
+    def send_away(connection: socket.socket) -> None:
+        heard.append(read_head(connection))
+        head = f"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: http://localhost:{other}/\r\n\r\n"
+        connection.sendall(head.encode())
+
+    auth = {"scheme": "basic", "username": "ann", "password": "secret"}
+    reading = ask(url_of(servers.start(send_away)), auth=auth, headers={"Cookie": "a=b", "X-Fine": "1"})
+    assert reading.metrics["redirects"] == 1
+    assert b"Authorization: Basic" in heard[0]
+    assert b"Authorization" not in heard[1]
+    assert b"Cookie" not in heard[1]
+    assert b"X-Fine" in heard[1]
+
+
+def test_wrong_status_names_both(servers: Any, answering: Any, ask: Asking) -> None:
+    reading = ask(url_of(servers.start(answering(status="503 Service Unavailable"))))
+    assert (reading.reason, reading.code) == (Reason.HTTP_STATUS, 503)
+    assert reading.message == "status 503 Service Unavailable instead of 2xx"
+
+
+def test_refused_credentials_are_auth_failed(servers: Any, answering: Any, ask: Asking) -> None:
+    port = servers.start(answering(status="401 Unauthorized"))
+    assert ask(url_of(port)).reason is Reason.HTTP_STATUS
+    auth = {"scheme": "bearer", "token": "old"}
+    assert ask(url_of(port), auth=auth).reason is Reason.AUTH_FAILED
+
+
+def test_environment_proxy_is_never_used(
+    servers: Any, answering: Any, ask: Asking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{closed_port()}")
+    assert ask(url_of(servers.start(answering()))).status is Status.UP
+
+
+def test_every_run_opens_a_connection_of_its_own(servers: Any, read_head: Any, ask: Asking) -> None:
+    def keep_alive(connection: socket.socket) -> None:
+        while read_head(connection):
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: keep-alive\r\n\r\nok")
+
+    port = servers.start(keep_alive)
+    for _ in range(5):
+        assert ask(url_of(port)).status is Status.UP
+    assert servers.accepted == 5
+
+
+def test_post_sends_the_body_and_nothing_invented(servers: Any, read_head: Any, ask: Asking) -> None:
+    heard: list[bytes] = []
+
+    def listen(connection: socket.socket) -> None:
+        heard.append(read_head(connection))
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    ask(url_of(servers.start(listen)), method="POST", body="{}", headers={"Content-Type": "application/json"})
+    assert heard[0].startswith(b"POST / HTTP/1.1\r\n")
+    assert b"Content-Type: application/json" in heard[0]
+    assert b"Expect:" not in heard[0]
+    assert heard[0].endswith(b"{}")

@@ -1,0 +1,211 @@
+"""Which check is due when: tables of times, no clock."""
+
+import statistics
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from probes.probe import Expect, Options, Probe
+from probes.result import Status
+from probes.schedule import Mood, Schedule, next_mood, next_slot_ms, offset_ms
+from probes.target import Check, Estate, Target, Tier
+
+PROBE = Probe(Options(), Expect())
+UP, DOWN, DEGRADED, UNKNOWN = Status.UP, Status.DOWN, Status.DEGRADED, Status.UNKNOWN
+
+
+def check(check_id: str = "shop/web/http", **fields: Any) -> Check:
+    site, target, name = check_id.split("/")
+    given: dict[str, Any] = {"interval_s": 60.0, "retry_interval_s": 5.0, "fail_after": 3, "recover_after": 2}
+    return Check(check_id, site, target, name, Tier.WEB, PROBE, timeout_s=10.0, **(given | fields))
+
+
+def estate(*checks: Check, needs: dict[str, tuple[str, ...]] | None = None) -> Estate:
+    targets: dict[str, Target] = {}
+    for one in checks:
+        target_id = f"{one.site}/{one.target}"
+        ids = tuple(c.id for c in checks if c.target == one.target)
+        targets[target_id] = Target(
+            target_id, one.site, one.target, one.target, one.tier, (needs or {}).get(target_id, ()), checks=ids
+        )
+    return Estate({}, targets, {one.id: one for one in checks})
+
+
+def test_offset_is_stable_across_versions() -> None:
+    assert offset_ms("shop/web/http", 10_000) == offset_ms("shop/web/http", 10_000)
+    assert [offset_ms(f"shop/web/{n}", 60_000) for n in "abc"] == [51669, 4662, 43231]
+
+
+def test_starts_are_spread_over_the_interval() -> None:
+    tenths = [offset_ms(f"shop/web/{n}", 10_000) // 1000 for n in range(1000)]
+    counts = [tenths.count(n) for n in range(10)]
+    assert min(counts) > 60
+    assert statistics.pstdev(counts) < 20
+
+
+@given(
+    now=st.integers(0, 4_000_000_000_000),
+    interval_s=st.sampled_from([0.25, 1, 10, 60, 3600]),
+    name=st.text("ab", max_size=9),
+)
+def test_next_slot_is_on_the_grid_and_within_one_interval(now: int, interval_s: float, name: str) -> None:
+    one = check(f"shop/web/x{name}", interval_s=interval_s)
+    slot = next_slot_ms(one, now)
+    assert now < slot <= now + interval_s * 1000
+    assert next_slot_ms(one, slot) == slot + interval_s * 1000
+
+
+def test_each_slot_is_taken_once_and_nothing_overlaps() -> None:
+    one = check()
+    schedule = Schedule(estate(one), 0)
+    first = schedule.next_ms()
+    assert first is not None
+    assert schedule.take_due(first - 1, 10) == []
+    assert [due.slot_ms for due in schedule.take_due(first, 10)] == [first]
+    assert schedule.next_ms() is None
+    assert schedule.take_due(first + 600_000, 10) == []
+    schedule.finish(one.id, UP, first + 100)
+    assert schedule.next_ms() == first + 60_000
+
+
+def test_slots_that_pass_during_a_long_run_are_skipped() -> None:
+    one = check(interval_s=10.0)
+    schedule = Schedule(estate(one), 0)
+    first = schedule.next_ms() or 0
+    schedule.take_due(first, 1)
+    schedule.finish(one.id, UP, first + 25_000)
+    assert schedule.next_ms() == first + 30_000
+
+
+def test_run_that_starts_an_interval_late_is_reported_once_and_not_run() -> None:
+    one = check(interval_s=10.0)
+    schedule = Schedule(estate(one), 0)
+    first = schedule.next_ms() or 0
+    assert [due.late for due in schedule.take_due(first + 10_000, 1)] == [False]
+    schedule.finish(one.id, UP, first + 10_001)
+    missed = schedule.take_due(first + 35_000, 5)
+    assert [(due.late, due.slot_ms) for due in missed] == [(True, first + 20_000)]
+    assert schedule.next_ms() == first + 40_000
+
+
+def test_longest_waiting_starts_first_under_overload() -> None:
+    fast = [check(f"shop/web/f{n}", interval_s=10.0) for n in range(20)]
+    slow = check("shop/web/slow", interval_s=60.0)
+    schedule = Schedule(estate(*fast, slow), 0)
+    now, run = 0, []
+    for _ in range(200):  # room for one start a second, three times too little
+        now += 1000
+        for due in schedule.take_due(now, 1):
+            run.append(due.check.id)
+            if not due.late:
+                schedule.finish(due.check.id, UP, now)
+    assert run.count("shop/web/slow") >= 2
+
+
+MOODS: list[tuple[str, list[Status], list[Mood]]] = [
+    ("ok stays", [UP, DEGRADED, UP], [Mood.OK] * 3),
+    ("three failures", [DOWN, DOWN, DOWN], [Mood.SUSPECT, Mood.SUSPECT, Mood.DOWN]),
+    ("soft recovery", [DOWN, UP, DOWN, DOWN], [Mood.SUSPECT, Mood.OK, Mood.SUSPECT, Mood.SUSPECT]),
+    ("unknown freezes", [DOWN, UNKNOWN, DOWN, UNKNOWN, DOWN], [Mood.SUSPECT] * 4 + [Mood.DOWN]),
+    ("recovery", [DOWN, DOWN, DOWN, UP, UP], [Mood.SUSPECT, Mood.SUSPECT, Mood.DOWN, Mood.RECOVERING, Mood.OK]),
+    ("relapse", [DOWN] * 3 + [DEGRADED, DOWN], [Mood.SUSPECT, Mood.SUSPECT, Mood.DOWN, Mood.RECOVERING, Mood.DOWN]),
+]
+
+
+@pytest.mark.parametrize(("statuses", "moods"), [row[1:] for row in MOODS], ids=[row[0] for row in MOODS])
+def test_moods_follow_the_state_machine(statuses: list[Status], moods: list[Mood]) -> None:
+    mood, streak, seen = Mood.OK, 0, []
+    for status in statuses:
+        mood, streak = next_mood(check(), mood, streak, status)
+        seen.append(mood)
+    assert seen == moods
+
+
+def test_one_failure_is_enough_where_it_is_configured() -> None:
+    assert next_mood(check(fail_after=1), Mood.OK, 0, DOWN) == (Mood.DOWN, 0)
+    assert next_mood(check(recover_after=1), Mood.DOWN, 0, UP) == (Mood.OK, 0)
+
+
+def run(schedule: Schedule, status: Status, took_ms: int = 10) -> int:
+    """Run the next due check; the time it started."""
+    at = schedule.next_ms() or 0
+    (due,) = schedule.take_due(at, 1)
+    schedule.finish(due.check.id, status, at + took_ms)
+    return at
+
+
+def test_suspect_is_asked_again_at_the_retry_interval_and_goes_back_to_the_grid() -> None:
+    schedule = Schedule(estate(check()), 0)
+    first = run(schedule, UP)
+    starts = [run(schedule, status) - first for status in (DOWN, DOWN, DOWN, DOWN, UP, UP, UP)]
+    assert starts == [60_000, 65_010, 70_020, 120_000, 180_000, 185_010, 240_000]
+
+
+def test_dependencies_of_a_new_suspect_are_asked_at_once() -> None:
+    web, app, db = check("shop/web/http"), check("shop/app/http"), check("shop/db/postgresql")
+    other = check("shop/mail/tcp")
+    graph = {"shop/web": ("shop/app",), "shop/app": ("shop/db",)}
+    schedule = Schedule(estate(web, app, db, other, needs=graph), 0)
+    schedule.run_now(web.id, 1000)
+    assert [due.check.id for due in schedule.take_due(1000, 9)] == [web.id]
+    schedule.finish(web.id, DOWN, 1100)
+    assert {due.check.id for due in schedule.take_due(1100, 9)} == {app.id, db.id}
+
+
+def test_dependency_asked_a_moment_ago_waits_until_its_answer_is_worth_renewing() -> None:
+    web, db = check("shop/web/http"), check("shop/db/postgresql")
+    schedule = Schedule(estate(web, db, needs={"shop/web": ("shop/db",)}), 0)
+    schedule.run_now(db.id, 20_000)
+    assert {due.check.id for due in schedule.take_due(20_000, 9)} == {db.id, web.id}
+    schedule.finish(db.id, UP, 20_010)
+    schedule.finish(web.id, DOWN, 21_000)
+    assert schedule.next_ms() == 25_000
+
+
+def test_run_now_of_an_unknown_check_is_refused() -> None:
+    assert Schedule(estate(check()), 0).run_now("no/such/check", 0) is False
+
+
+def test_reload_keeps_plans_and_moods_and_follows_intervals() -> None:
+    kept, gone = check("shop/web/a"), check("shop/web/b")
+    schedule = Schedule(estate(kept, gone), 0)
+    schedule.run_now(kept.id, 500)
+    schedule.take_due(500, 1)
+    schedule.finish(kept.id, DOWN, 510)
+    slower, new = check("shop/web/a", interval_s=30.0), check("shop/web/c")
+    schedule.replace(estate(slower, new), 600)
+    assert len(schedule) == 2
+    assert schedule.mood_of(kept.id) is Mood.SUSPECT
+    schedule.finish(gone.id, UP, 700)
+
+
+def test_removed_check_that_is_under_way_ends_quietly() -> None:
+    one = check()
+    schedule = Schedule(estate(one), 0)
+    schedule.run_now(one.id, 1)
+    schedule.take_due(1, 1)
+    schedule.replace(estate(check("shop/web/other")), 2)
+    schedule.finish(one.id, DOWN, 3)
+    assert [due.check.id for due in schedule.take_due(10**7, 9)] == ["shop/web/other"]
+
+
+@pytest.mark.parametrize("jump_ms", [3_600_000, 86_400_000, -3_600_000])
+def test_clock_jump_spreads_again_and_forgets_suspicion(jump_ms: int) -> None:
+    start = 1_700_000_000_000
+    checks = [check(f"shop/web/c{n}") for n in range(50)]
+    schedule = Schedule(estate(*checks), start)
+    schedule.run_now(checks[0].id, start + 1)
+    schedule.take_due(start + 1, 1)
+    schedule.finish(checks[0].id, DOWN, start + 2)
+    now = start + jump_ms
+    schedule.rebase(now)
+    assert schedule.mood_of(checks[0].id) is Mood.OK
+    assert schedule.take_due(now, 99) == []
+    at = schedule.next_ms()
+    assert at is not None
+    assert now < at <= now + 60_000
+    taken = schedule.take_due(now + 60_000, 99)
+    assert len(taken) == 50
+    assert not any(due.late for due in taken)
