@@ -10,7 +10,6 @@ from sqlalchemy.engine import make_url
 
 from alerts.incident import Incident, IncidentEvent, IncidentState, Notification, Pending, Silence
 from alerts.store import (
-    NotifierState,
     load_incident,
     load_incident_events,
     load_incidents,
@@ -19,15 +18,18 @@ from alerts.store import (
     load_silences,
     pending,
 )
+from alerts.store.notifications import NotifierState
 from dashboard.standing import CheckNow, checks_now
 from probes.result import Result, Status
-from probes.store.charts import Point, StateChange, Uptime, load_changes, load_series, load_uptime
+from probes.store.changes import Change, load_changes
+from probes.store.charts import Point, load_series
 from probes.store.events import Event, load_events
 from probes.store.meta import get_meta
 from probes.store.processes import Process, load_processes
 from probes.store.results import load_fresh_results, load_results
 from probes.store.states import load_standings
 from probes.store.summary import Summary, load_summaries
+from probes.store.uptime import Uptime, load_uptime
 from probes.target import Estate
 
 SEEN_WITHIN_MS = 60_000
@@ -68,7 +70,7 @@ class CheckHistory:
     points: Sequence[Point]
     uptimes: Mapping[str, Uptime]
     errors: Sequence[Result]
-    changes: Sequence[StateChange]
+    changes: Sequence[Change]
     incidents: Sequence[Incident]
     gaps: Sequence[Event]
     newest: Result | None

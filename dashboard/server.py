@@ -14,6 +14,7 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import BaseRoute, Route
+from streamlit.runtime.pages_manager import PagesManager
 
 from dashboard import actions, api, health, open_metrics, push
 from dashboard.context import Context, install
@@ -62,6 +63,9 @@ def run_server(
 
 def application(hosts: set[str]) -> st.App:
     """The ASGI application; `install` a context first."""
+    # Streamlit takes any folder named pages for its older kind of app until st.navigation has run once, and would run
+    # the file instead of the page for the first visitor.
+    PagesManager.uses_pages_directory = False
     return st.App(
         _HERE / "app.py",
         routes=routes(),

@@ -159,6 +159,8 @@ def _explain_tls(trouble: Trouble, otherwise: Reason) -> tuple[Reason, str]:
         if re.search(pattern, trouble.text, re.IGNORECASE):
             # Up to TLS 1.2 a server that misses a client certificate sends this very alert.
             doubt = " (no cipher in common, or a client certificate is missing)" if reason is Reason.TLS_CIPHER else ""
+            if reason is Reason.TCP_RESET and trouble.secured and not trouble.answered:
+                doubt = " right after the handshake (is a client certificate missing?)"
             return reason, _plain(trouble.text) + doubt
     if trouble.os_errno in _ERRNO:
         return _explain_errno(trouble, otherwise)

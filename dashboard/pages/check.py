@@ -97,6 +97,7 @@ def _live(check_id: str, range_s: float) -> None:
     now = snapshot.checks[check_id]
     history = queries.load_history(context.engine, context.estate, check_id, range_s, _POINTS)
     summary = queries.load_all_summaries(context.engine).get(check_id)
+    frame.top("check", now.slot_ms, snapshot.at_ms)
     blocks = [
         frame.sample_banner(history.sample_until_ms, history.from_ms),
         _head(now),
@@ -109,7 +110,6 @@ def _live(check_id: str, range_s: float) -> None:
         _charts(now.check, history)
     with right:
         draw.panel("check-side", [_incidents(history), _errors(history), _changes(history)], snapshot.at_ms)
-    frame.top("check", now.slot_ms, snapshot.at_ms)
 
 
 def _head(now: CheckNow) -> draw.Block:
@@ -122,7 +122,7 @@ def _head(now: CheckNow) -> draw.Block:
         draw.text(f"every {phrase.span(check.interval_s)}"),
     ]
     if now.since_ms is not None and not now.stale:
-        notes.append([draw.text(f"{now.look.word.lower()} since "), draw.at(now.since_ms)])
+        notes.append([draw.text(f"{now.look.word.lower()} "), draw.since(now.since_ms)])
     if now.message and now.look is not Look.UP:
         notes.append(draw.text(now.message, tone="bad" if now.look is Look.DOWN else "warn"))
     return draw.head(check.id, now.look, notes)

@@ -36,8 +36,8 @@ def _live() -> None:
     empty = "Nothing in the last 7 days: no gap, no clock jump, no change of configuration."
     blocks.append(draw.table("What happened, 7 days", ["When", "What", "To", "Text", "For"], happened, empty))
     blocks.append(_configuration())
-    draw.panel("itself", blocks, own.at_ms)
     frame.top("itself", frame.snapshot().newest_ms, own.at_ms)
+    draw.panel("itself", blocks, own.at_ms)
 
 
 def _sentence(own: Own) -> draw.Block:

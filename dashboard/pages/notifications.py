@@ -5,7 +5,8 @@ from pathlib import Path
 
 import streamlit as st
 
-from alerts.store import NotifierState, request_test
+from alerts.store import request_test
+from alerts.store.notifications import NotifierState
 from dashboard import frame, phrase, queries
 from dashboard.components import panel as draw
 from dashboard.context import current
@@ -62,8 +63,8 @@ def _live() -> None:
         for one in notifications[:100]
     ]
     blocks.append(draw.table("Deliveries", columns, rows, "No message was ever due. Send a test to see one go out."))
-    draw.panel("deliveries", [*blocks, *_inbox()], at_ms)
     frame.top("deliveries", frame.snapshot().newest_ms, at_ms)
+    draw.panel("deliveries", [*blocks, *_inbox()], at_ms)
 
 
 def _notifiers(states: dict[str, NotifierState], at_ms: int) -> draw.Block:

@@ -40,7 +40,7 @@ def open_database(url: str, *, durable: bool = False) -> Engine:
         connection.isolation_level = None  # transactions are ours: see begin()
         for pragma in (
             f"busy_timeout = {BUSY_TIMEOUT_MS}",
-            "page_size = 16384",
+            "page_size = 8192",
             "auto_vacuum = INCREMENTAL",
             f"synchronous = {'FULL' if durable else 'NORMAL'}",
             "journal_size_limit = 67108864",

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, select
 
 from probes.store.database import upsert
 from probes.store.rows import HotRow
-from probes.store.tables import hot, state
+from probes.store.tables import hot, key_of, state
 
 _CHUNK = 500
 
@@ -97,8 +97,8 @@ def _mend_late(connection: Connection, after: Mapping[int, _Newest]) -> None:
     for start in range(0, len(ids), _CHUNK):
         query = (
             select(hot.c.series_id, hot.c.slot_ms, hot.c.status)
-            .where(hot.c.slot_ms >= min(late.values()), hot.c.series_id.in_(ids[start : start + _CHUNK]))
-            .order_by(hot.c.slot_ms)
+            .where(hot.c.id >= key_of(min(late.values())), hot.c.series_id.in_(ids[start : start + _CHUNK]))
+            .order_by(hot.c.id)
         )
         for series_id, slot_ms, status in connection.execute(query):
             windows[series_id].append((slot_ms, status))

@@ -14,7 +14,7 @@ from probes.store.due import DAY_MS, HOUR_MS, day_of
 from probes.store.meta import ROLLED_MS, get_ms
 from probes.store.rows import to_s
 from probes.store.sketch import Sketch
-from probes.store.tables import hot, rollup_d, rollup_h, series, summary
+from probes.store.tables import hot, key_of, rollup_d, rollup_h, series, summary
 
 DAYS = 90
 HOURS = 24
@@ -160,7 +160,7 @@ def _count_since(connection: Connection, from_ms: int) -> dict[int, dict[int, Co
     query = (
         select(hot.c.series_id, day.label("day_ms"), hot.c.status, func.count())
         .outerjoin(summary, summary.c.series_id == hot.c.series_id)
-        .where(hot.c.slot_ms >= from_ms, hot.c.slot_ms >= func.coalesce(summary.c.until_ms, 0))
+        .where(hot.c.id >= key_of(from_ms), hot.c.slot_ms >= func.coalesce(summary.c.until_ms, 0))
         .group_by(hot.c.series_id, day, hot.c.status)
     )
     fresh: dict[int, dict[int, Counts]] = defaultdict(dict)

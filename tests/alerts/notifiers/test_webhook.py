@@ -32,7 +32,7 @@ def refused(notifier: WebhookNotifier, message: Message) -> DeliveryError:
     return caught.value
 
 
-@pytest.mark.parametrize("secret", [SECRET, OLD])
+@pytest.mark.parametrize("secret", [SECRET, OLD], ids=["new", "old"])
 def test_signature_verifies_with_either_key_while_rotating(receiver: Any, message: Message, secret: str) -> None:
     assert webhook(receiver.url, old_secret=OLD).send(message) == 200
     (got,) = receiver.got

@@ -62,12 +62,14 @@ class Servers:
             threading.Thread(target=self._serve, args=(connection, handle, context), daemon=True).start()
 
     def _serve(self, connection: socket.socket, handle: Handler, context: ssl.SSLContext | None) -> None:
-        with contextlib.suppress(OSError, ssl.SSLError):
+        try:
             if context is not None:
                 connection = context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
                 self._connections.append(connection)
                 connection.do_handshake()
             handle(connection)
+        except OSError:
+            time.sleep(0.1)  # closing at once with something unread would reset, and could overtake our alert
         connection.close()
 
     def close(self) -> None:
