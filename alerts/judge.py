@@ -23,8 +23,8 @@ from alerts.store.check_states import (
     forget_check_states,
     load_check_states,
     read_turn,
+    take_turn,
     write_check_states,
-    write_turn,
 )
 from alerts.store.incidents import read_live_incidents, write_incidents
 from alerts.store.outbox import read_told, write_notifications
@@ -227,15 +227,14 @@ class Judge:
             return
         saved = self._unsaved | decision.dirty.keys() if flush else decision.dirty.keys()
         with writing(self._engine) as connection:
-            if read_turn(connection) != self._turn:
+            if not take_turn(connection, self._turn):
                 raise Overtaken
-            if list(live) != read_live_incidents(connection, self._reopen_after_ms(now_ms)):
+            if list(live) != read_live_incidents(connection, self._reopen_after_ms(now_ms), lock=True):
                 raise Overtaken
             write_check_states(connection, [decision.states[one] for one in saved if one in decision.states])
             forget_check_states(connection, gone)
             write_incidents(connection, [book.incidents[one] for one in book.changed], book.events)
             write_notifications(connection, self._address(connection, decision, now_ms))
-            write_turn(connection, self._turn + 1)
         self._turn += 1
         self._unsaved -= set(saved)
         if flush:
