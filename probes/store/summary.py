@@ -4,6 +4,7 @@ import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import median
 from typing import Any
 
@@ -174,12 +175,20 @@ def _to_summary(row: Any, fresh: Mapping[int, Counts], newest_ms: int) -> Summar
 
 def _bars(row: Any, fresh: Mapping[int, Counts], newest_ms: int) -> tuple[Counts, ...]:
     last_ms = day_of(row.until_ms - 1) if row.until_ms else newest_ms
-    stored = json.loads(row.bars) if row.bars else [NOTHING] * DAYS
-    bars = {last_ms - (DAYS - 1 - age) * DAY_MS: to_counts(counts) for age, counts in enumerate(stored)}
+    bars = list(_parse_bars(row.bars)) if row.bars else [NOTHING] * DAYS
+    gone = max(0, newest_ms - last_ms) // DAY_MS
+    bars = (bars + [NOTHING] * gone)[-DAYS:]
+    first_ms = max(last_ms, newest_ms) - (DAYS - 1) * DAY_MS
     for day_ms, counts in fresh.items():
-        bars[day_ms] = to_counts(sum(pair) for pair in zip(bars.get(day_ms, NOTHING), counts, strict=True))
-    today_ms = max(last_ms, newest_ms)
-    return tuple(bars.get(today_ms - (DAYS - 1 - age) * DAY_MS, NOTHING) for age in range(DAYS))
+        index = (day_ms - first_ms) // DAY_MS
+        if index >= 0:
+            bars[index] = to_counts(sum(pair) for pair in zip(bars[index], counts, strict=True))
+    return tuple(bars)
+
+
+@lru_cache(maxsize=4000)  # written hourly, looked at every few seconds
+def _parse_bars(text: str) -> tuple[Counts, ...]:
+    return tuple(to_counts(counts) for counts in json.loads(text))
 
 
 def _whole(us: float | None) -> int | None:
