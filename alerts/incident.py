@@ -76,7 +76,8 @@ class Incident:
     repeat_due_ms: int | None = None
     root_ok_ms: int | None = None  # since when the root is well while members are not
     closed_as: str = ""  # recovered, removed, merged, by hand
-    unannounced: bool = False  # closed by hand: the engine still owes the message
+    refire: bool = False  # opened again after people were told that it is over
+    unannounced: bool = False  # closed, and the engine still owes the message
     dismissing: bool = False  # closed by hand while in trouble: its members are left alone until they are well
 
     @property

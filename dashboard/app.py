@@ -10,6 +10,7 @@ st.set_page_config(
     page_title="Backwatch",
     page_icon=str(Path(__file__).parent / "assets" / "icon.svg"),
     layout="wide",
+    initial_sidebar_state=216,
 )
 st.html(Path(__file__).parent / "assets" / "page.css")
 

@@ -14,8 +14,10 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import BaseRoute, Route
+from streamlit.runtime.pages_manager import PagesManager
 
 from dashboard import actions, api, health, open_metrics, push
+from dashboard.components import panel as draw
 from dashboard.context import Context, install
 from dashboard.guard import LOOPBACK, Guard
 from dashboard.theme import streamlit_theme
@@ -62,6 +64,9 @@ def run_server(
 
 def application(hosts: set[str]) -> st.App:
     """The ASGI application; `install` a context first."""
+    # Streamlit takes any folder named pages for its older kind of app until st.navigation has run once, and would run
+    # the file instead of the page for the first visitor.
+    PagesManager.uses_pages_directory = False
     return st.App(
         _HERE / "app.py",
         routes=routes(),
@@ -145,4 +150,6 @@ async def _freeze() -> None:
 
 def _log_error(error: Exception) -> bool:
     log.error("a page failed", exc_info=error)
-    return False
+    said = "This page failed; the reason is in the dashboard's log. Nothing on it can be trusted now."
+    draw.panel("failed", [draw.banner([draw.text(said)])])
+    return True

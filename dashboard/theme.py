@@ -42,7 +42,7 @@ class Look(StrEnum):
     @classmethod
     def of(cls, status: Status) -> "Look":
         """The look of a status."""
-        return cls(status.value)
+        return cls(str(status))
 
 
 _GLYPHS = {Look.DOWN: "✖", Look.DEGRADED: "▲", Look.UNKNOWN: "○", Look.MAINTENANCE: "◆", Look.UP: "●"}

@@ -22,6 +22,21 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 _MERGED_BY_NAME = ("sites", "notifiers", "slos")
 _MERGED_AS_LIST = ("routes", "maintenance")
 _MISSING = object()
+# Pydantic speaks Python; who writes YAML knows lists, not tuples.
+_WORDS = {
+    "tuple_type": "must be a list",
+    "list_type": "must be a list",
+    "dict_type": "must be keys and values",
+    "model_type": "must be keys and values",
+    "string_type": "must be a text: put it in quotes",
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +92,9 @@ class Document:
         """A problem at a path; where the path does not exist, its nearest parent gives the line. Secrets are masked."""
         file, line = self._place(path)
         redactor = Redactor(self.secrets)
-        words = mask_url(redactor.mask(clean(message, 400)))
-        return Problem(file, line, write_path(path), words, redactor.mask(clean(suggestion, 200)))
+        # Masked before it is cut: half a secret is still one.
+        words = clean(mask_url(redactor.mask(message)), 400)
+        return Problem(file, line, write_path(path), words, clean(redactor.mask(suggestion), 200))
 
     def is_broken(self, path: KeyPath) -> bool:
         """Whether something at or below the path has been reported already."""
@@ -115,6 +131,8 @@ class Document:
         if error["type"] in {"enum", "literal_error"} and isinstance(word := self.get(at), str | int | float):
             known = re.findall(r"'([^']*)'", error.get("ctx", {}).get("expected", ""))
             return self.problem(at, f"{str(word)!r} is none of {', '.join(known)}", suggest(str(word), known, few=0))
+        if error["type"] in _WORDS:
+            return self.problem(at, _WORDS[error["type"]])
         message = error["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
         message = message[0].lower() + message[1:] if message.startswith(("Input should", "String should")) else message
         message = message.replace("input should", "should").replace("string should", "should")

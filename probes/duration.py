@@ -19,7 +19,7 @@ def parse_duration(text: object) -> float:
     elif isinstance(text, str) and re.fullmatch(r"\s*[0-9]+(\.[0-9]+)?\s*", text):
         seconds = float(text)  # a number that came through the environment
     else:
-        shown = f"{text[:40]!r} " if isinstance(text, str) else ""
+        shown = f"{text!r} " if isinstance(text, str) else ""
         raise ValueError(f"{shown}is not a duration: write 250ms, 10s, 5m, 2h or 7d")
     if not 0 <= seconds <= LONGEST_S:  # false for not-a-number too
         raise ValueError("a duration lies between 0 and 100 years")
@@ -28,7 +28,7 @@ def parse_duration(text: object) -> float:
 
 def format_duration(seconds: float) -> str:
     """The way people would write it, two units at most: `250ms`, `1.5s`, `10s`, `1h30m`, `7d`."""
-    if seconds < 1:
+    if seconds < 0.9995:
         return f"{seconds * 1000:.3g}ms" if seconds > 0 else "0s"
     left = round(seconds) if seconds >= 10 else round(seconds, 1)
     if left < 60:

@@ -52,9 +52,7 @@ class EstateReader:
         self._paths[target_id] = path
         keys = self._model(TargetKeys, path, given)
         if keys is None:
-            rest = given if isinstance(given, dict) else {}
-            checks = rest.get("checks")
-            keys = TargetKeys(tier=Tier.APP, checks=tuple(checks) if isinstance(checks, list) else ())
+            keys = _what_is_sound(given)
         checks = [
             self._read_check(site, name, keys.tier, entry, (*path, "checks", number))
             for number, entry in enumerate(keys.checks)
@@ -193,6 +191,15 @@ def split_keys(given: Mapping[str, Any], kind: type[Probe]) -> tuple[dict[str, A
     own = kind.Options.model_fields
     common = {key: value for key, value in given.items() if key in CheckKeys.model_fields and key not in own}
     return common, {key: value for key, value in given.items() if key not in common}
+
+
+def _what_is_sound(given: Any) -> TargetKeys:
+    """Of a target with mistakes: enough to find the mistakes in its checks and in what it needs."""
+    lists = {key: given.get(key) if isinstance(given, dict) else None for key in ("checks", "needs", "soft_needs")}
+    sound: dict[str, Any] = {key: tuple(value) for key, value in lists.items() if isinstance(value, list)}
+    for key in ("needs", "soft_needs"):
+        sound[key] = tuple(name for name in sound.get(key, ()) if isinstance(name, str))
+    return TargetKeys(tier=Tier.APP, **sound)
 
 
 def _other_name(kind: type[Probe]) -> str:

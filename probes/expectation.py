@@ -133,7 +133,7 @@ def read_bound(value: Any, metric: str) -> float:
             return parse_duration(value) / (UNITS_S["d"] if metric.endswith("days_left") else 1)
         except ValueError:
             pass
-    raise ValueError(f"{str(value)[:40]!r} is no bound: write 0.8, 80%, 800ms or 2GB")
+    raise ValueError(f"{str(value)!r} is no bound: write 0.8, 80%, 800ms or 2GB")
 
 
 def _read_for(value: Any) -> tuple[int, int]:

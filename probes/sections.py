@@ -21,7 +21,7 @@ SLUG_WORDS = "up to 63 lower-case ASCII letters, digits, '-', '_' and '.', the f
 
 def _check_slug(text: str) -> str:
     if not is_slug(text):
-        raise ValueError(f"{text[:70]!r} is no id: {SLUG_WORDS}")
+        raise ValueError(f"{text!r} is no id: {SLUG_WORDS}")
     return text
 
 

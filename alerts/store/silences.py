@@ -21,7 +21,7 @@ def add_silence(
     *,
     starts_ms: int | None = None,
 ) -> Silence:
-    """Mute incidents whose labels match until `ends_ms`. Raises ValueError without a matcher or with an end too early."""
+    """Mute incidents whose labels match until `ends_ms`. ValueError: no matcher, or an end before the start."""
     now_ms = time.time_ns() // 1_000_000
     starts_ms = now_ms if starts_ms is None else starts_ms
     if not matchers:

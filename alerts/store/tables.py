@@ -53,6 +53,7 @@ incident = Table(
     Column("repeat_due_ms", BigInteger),
     Column("root_ok_ms", BigInteger),
     Column("closed_as", String(20), nullable=False),
+    Column("refire", Boolean, nullable=False),
     Column("unannounced", Boolean, nullable=False),
     Column("dismissing", Boolean, nullable=False),
     Index("incident_state", "state", "opened_ms"),

@@ -52,8 +52,8 @@ def _list(shown: str) -> None:
     else:
         said = "When a target fails, the incident that names it appears here with everything that waits for it."
         blocks.append(draw.nothing("No incident", said))
-    draw.panel("incidents", blocks, at_ms)
     frame.top("incidents", frame.snapshot().newest_ms, at_ms)
+    draw.panel("incidents", blocks, at_ms)
 
 
 def _summary(open_ones: list[Incident]) -> draw.Block:
@@ -152,6 +152,7 @@ def _detail(incident_id: str) -> None:
     ]
     head = draw.head(one.title, _look(one), notes, word=one.state.value.capitalize())
     cause = draw.sentence(_look(one), _cause(one)) if one.is_open else None
+    frame.top("incident", frame.snapshot().newest_ms, at_ms)
     draw.panel("incident-head", [head, cause], at_ms)
     left, right = st.columns([1.2, 1], gap="medium")
     with left:
@@ -168,7 +169,6 @@ def _detail(incident_id: str) -> None:
         draw.panel("incident-time", [draw.timeline("What happened, newest first", items)], at_ms)
     with right:
         draw.panel("incident-side", [_members(one), _deliveries(detail)], at_ms)
-    frame.top("incident", frame.snapshot().newest_ms, at_ms)
 
 
 def _cause(one: Incident) -> list[draw.Cell]:

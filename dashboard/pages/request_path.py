@@ -8,7 +8,7 @@ import streamlit as st
 from dashboard import frame, phrase, queries
 from dashboard.components import panel as draw
 from dashboard.components.request_path import request_path
-from dashboard.context import Context, current
+from dashboard.context import current
 from dashboard.path import Node, SitePath, site_path
 from dashboard.theme import TIER_WORDS, Look
 from probes.result import Result
@@ -43,14 +43,14 @@ def _live(site: str) -> None:
     ids = [one.check.id for node in path.nodes.values() for one in node.checks]
     newest = queries.load_newest_results(context.engine, ids)
     summaries = queries.load_all_summaries(context.engine)
-    draw.panel("path-head", [draw.head(f"Request path: {path.title}"), sentence(path, context)], snapshot.at_ms)
-    request_path(drawing(path, newest, summaries))
-    draw.panel("path-table", [table(path, summaries)], snapshot.at_ms)
     slots = [one.slot_ms for one in (snapshot.checks[check] for check in ids) if one.slot_ms]
     frame.top("path", max(slots, default=None), snapshot.at_ms)
+    draw.panel("path-head", [draw.head(f"Request path: {path.title}"), sentence(path)], snapshot.at_ms)
+    request_path(drawing(path, newest, summaries))
+    draw.panel("path-table", [table(path, summaries)], snapshot.at_ms)
 
 
-def sentence(path: SitePath, context: Context) -> draw.Block:
+def sentence(path: SitePath) -> draw.Block:
     """The answer in words: the failing tier, since when, who only waits, where to start."""
     if not path.roots:
         return _calm(path)
@@ -60,8 +60,8 @@ def sentence(path: SitePath, context: Context) -> draw.Block:
     verb = "Failing tier" if look is Look.DOWN else "Degraded tier"
     parts: list[draw.Cell] = [
         draw.text(f"{verb}: {TIER_WORDS[root.tier]}. ", strong=True),
-        draw.text(f"{root.name}: {worst.message or worst.look.word.lower()}, "),
-        draw.at(worst.since_ms),
+        draw.text(f"{root.name}: {worst.message or worst.look.word.lower()} "),
+        draw.since(worst.since_ms),
         draw.text(". "),
     ]
     others = [path.nodes[one] for one in path.roots[1:]]

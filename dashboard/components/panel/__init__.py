@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import streamlit as st
+from streamlit.components.v2.types import ComponentRenderer
 
 from dashboard.theme import Look
 
@@ -16,7 +17,7 @@ Block = Mapping[str, Any]
 
 
 @cache
-def _renderer() -> st.components.v2.types.ComponentRenderer:
+def _renderer() -> ComponentRenderer:
     return st.components.v2.component(
         "backwatch_panel",
         css=(_HERE.parent / "colours.css").read_text() + (_HERE / "panel.css").read_text(),
@@ -100,3 +101,8 @@ def state(look: Look, word: str = "") -> Cell:
 def at(ms: int | None) -> Cell:
     """A time, said relative with the exact one on hover."""
     return {"at": ms}
+
+
+def since(ms: int | None) -> Cell:
+    """A beginning: the clock's time and how long ago."""
+    return {"since": ms} if ms is not None else ""

@@ -1,5 +1,4 @@
 // Headings, figures, tables and timelines. All text from outside is set with textContent, never as markup.
-const GLYPH = { down: "✖", degraded: "▲", unknown: "○", maintenance: "◆", up: "●" };
 const WORD = { down: "Down", degraded: "Degraded", unknown: "Unknown", maintenance: "Maintenance", up: "Up" };
 const OLD_MS = 60000; // a page that was not renewed for this long says so loudly
 const panels = new WeakMap();
@@ -17,6 +16,27 @@ function span(ms) {
   if (s < 3600) return `${Math.floor(s / 60)} min`;
   if (s < 86400) return `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} min`;
   return `${Math.floor(s / 86400)} d ${Math.floor((s % 86400) / 3600)} h`;
+}
+
+const SHAPES = {
+  up: ["circle", { cx: 6, cy: 6, r: 5 }],
+  degraded: ["path", { d: "M6 0.8 L11.6 11 H0.4 Z" }],
+  down: ["path", { d: "M2.6 0.9 L6 4.2 L9.4 0.9 L11.1 2.6 L7.8 6 L11.1 9.4 L9.4 11.1 L6 7.8 L2.6 11.1 L0.9 9.4 L4.2 6 L0.9 2.6 Z" }],
+  maintenance: ["path", { d: "M6 0.2 L11.8 6 L6 11.8 L0.2 6 Z" }],
+  unknown: ["circle", { cx: 6, cy: 6, r: 4.4, fill: "none", stroke: "currentColor", "stroke-width": 1.6 }],
+};
+
+// Drawn, because fonts differ too much in the size of these characters.
+function glyph(look) {
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  svg.setAttribute("viewBox", "0 0 12 12");
+  svg.setAttribute("class", `glyph ${look}`);
+  svg.setAttribute("aria-hidden", "true");
+  const [tag, attributes] = SHAPES[look];
+  const shape = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries({ fill: "currentColor", ...attributes })) shape.setAttribute(name, value);
+  svg.append(shape);
+  return svg;
 }
 
 function isDark(host) {
@@ -42,13 +62,26 @@ function when(ms, skew) {
 
 function renew(element, skew) {
   const left = Date.now() + skew - Number(element.dataset.at);
-  const text = left < 0 ? `in ${span(-left)}` : `${span(left)} ago`;
+  const lasts = element.dataset.form === "lasts";
+  const text = lasts ? span(left) : left < 0 ? `in ${span(-left)}` : `${span(left)} ago`;
   if (element.textContent !== text) element.textContent = text;
+}
+
+function since(ms, skew) {
+  const begun = new Date(ms);
+  const today = begun.toDateString() === new Date(Date.now() + skew).toDateString();
+  const clock = begun.toLocaleTimeString(undefined, { hour: "2-digit", minute: "2-digit", hour12: false });
+  const element = make("span");
+  const lasts = when(ms, skew);
+  lasts.dataset.form = "lasts";
+  renew(lasts, skew);
+  element.append(`since ${today ? "" : `${begun.toLocaleDateString()} `}${clock} (`, lasts, ")");
+  return element;
 }
 
 function badge(look, word) {
   const element = make("span", `badge ${look}`);
-  element.append(`${GLYPH[look]} ${word || WORD[look]}`);
+  element.append(glyph(look), word || WORD[look]);
   return element;
 }
 
@@ -70,6 +103,7 @@ function fill(parent, cell, skew) {
     parent.append(into);
   }
   if (cell.look) into.append(badge(cell.look, cell.word));
+  else if (cell.since !== undefined) into.append(since(cell.since, skew));
   else if (cell.at !== undefined) into.append(cell.at === null ? "—" : when(cell.at, skew));
   else into.append(make(cell.strong ? "strong" : "span", `${cell.tone || ""} ${cell.mono ? "mono" : ""}`.trim(), cell.text));
   return parent;
@@ -93,7 +127,7 @@ const BLOCKS = {
   age(block, skew) {
     const element = make("p", "age");
     element.dataset.loaded = String(block.loaded);
-    element.append(make("span", "dot"), make("span", "text"));
+    element.append(make("span", "dot"), make("span", "newest"));
     const text = element.lastChild;
     if (block.newest === null) text.textContent = "No result yet";
     else fill(text, [{ text: "Newest result " }, { at: block.newest }], skew);
@@ -146,7 +180,7 @@ const BLOCKS = {
   sentence(block, skew) {
     const element = make("p", `sentence ${block.look}`);
     element.setAttribute("role", block.look === "up" ? "status" : "alert");
-    element.append(`${GLYPH[block.look]} `);
+    element.append(glyph(block.look));
     return fill(element, block.parts, skew);
   },
   banner(block, skew) {

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import streamlit as st
+from streamlit.components.v2.types import ComponentRenderer
 
 _HERE = Path(__file__).parent
 
 
 @cache
-def _renderer() -> st.components.v2.types.ComponentRenderer:
+def _renderer() -> ComponentRenderer:
     return st.components.v2.component(
         "backwatch_request_path",
         css=(_HERE.parent / "colours.css").read_text() + (_HERE / "request_path.css").read_text(),

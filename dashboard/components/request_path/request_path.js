@@ -1,6 +1,12 @@
 // The request path: tiers as columns, who needs whom as lines. Text from outside is set with textContent only.
 const SVG = "http://www.w3.org/2000/svg";
-const GLYPH = { down: "✖", degraded: "▲", unknown: "○", maintenance: "◆", up: "●" };
+const SHAPES = {
+  up: ["circle", { cx: 6, cy: 6, r: 5 }],
+  degraded: ["path", { d: "M6 0.8 L11.6 11 H0.4 Z" }],
+  down: ["path", { d: "M2.6 0.9 L6 4.2 L9.4 0.9 L11.1 2.6 L7.8 6 L11.1 9.4 L9.4 11.1 L6 7.8 L2.6 11.1 L0.9 9.4 L4.2 6 L0.9 2.6 Z" }],
+  maintenance: ["path", { d: "M6 0.2 L11.8 6 L6 11.8 L0.2 6 Z" }],
+  unknown: ["circle", { cx: 6, cy: 6, r: 4.4, class: "ring" }],
+};
 const drawings = new WeakMap();
 
 function isDark(host) {
@@ -15,6 +21,12 @@ function draw(tag, attributes, text) {
   for (const [name, value] of Object.entries(attributes || {})) element.setAttribute(name, value);
   if (text !== undefined) element.textContent = text;
   return element;
+}
+
+function glyph(look, x, y) {
+  const group = draw("g", { transform: `translate(${x} ${y}) scale(0.8)`, class: `glyph ${look}` });
+  group.append(draw(...SHAPES[look]));
+  return group;
 }
 
 function fit(text, room, size) {
@@ -71,7 +83,7 @@ class Path {
   row(available) {
     const { tiers } = this.data;
     const gap = 10;
-    const wide = Math.max(170, (available - gap * (tiers.length - 1)) / tiers.length);
+    const wide = Math.max(138, (available - gap * (tiers.length - 1)) / tiers.length);
     const most = Math.max(...tiers.map((tier) => tier.nodes.length));
     const height = Math.max(250, HEAD + most * (NODE + NODE_GAP) + 26);
     const svg = this.sheet(wide * tiers.length + gap * (tiers.length - 1), height);
@@ -82,7 +94,7 @@ class Path {
       const x = index * (wide + gap);
       boxes.append(this.tier(tier, x + 1, 1, wide - 2, height - 2));
       const tall = tier.nodes.length * (NODE + NODE_GAP) - NODE_GAP;
-      const inset = Math.min(24, wide * 0.09);
+      const inset = Math.min(22, wide * 0.06);
       tier.nodes.forEach((node, place) => {
         const y = HEAD + (height - HEAD - tall) / 2 - 6 + place * (NODE + NODE_GAP);
         places.set(node.id, { x: x + inset, y, w: wide - 2 * inset, column: index });
@@ -128,7 +140,9 @@ class Path {
     group.append(draw("rect", { x, y, width, height, rx: 8, class: "box" }));
     const middle = { x: x + width / 2, "text-anchor": "middle" };
     group.append(draw("text", { ...middle, y: y + 24, class: "title" }, tier.word));
-    group.append(draw("text", { ...middle, y: y + 43, class: "note" }, `${GLYPH[tier.look]} ${fit(tier.note, width - 20, 12.5)}`));
+    const note = fit(tier.note, width - 34, 12.5);
+    group.append(draw("text", { ...middle, x: middle.x + 7, y: y + 43, class: "note" }, note));
+    group.append(glyph(tier.look, middle.x - note.length * 3.15 - 8, y + 34));
     return group;
   }
 
@@ -138,8 +152,9 @@ class Path {
     link.append(draw("title", {}, `${node.name}\n${node.word}\n${node.text}`));
     link.append(draw("rect", { x, y, width, height: NODE, rx: 6, class: "card" }));
     link.append(draw("rect", { x, y, width: 5, height: NODE, rx: 1, class: "mark" }));
-    link.append(draw("text", { x: x + 16, y: y + 23, class: "name" }, fit(node.name, width - 24, 13.5)));
-    link.append(draw("text", { x: x + 16, y: y + 42, class: "say" }, `${GLYPH[node.look]} ${fit(node.text, width - 38, 12.5)}`));
+    link.append(draw("text", { x: x + 14, y: y + 23, class: "name" }, fit(node.name, width - 24, 13.5)));
+    link.append(glyph(node.look, x + 14, y + 33));
+    link.append(draw("text", { x: x + 28, y: y + 42, class: "say" }, fit(node.text, width - 34, 12.5)));
     return link;
   }
 

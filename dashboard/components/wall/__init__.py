@@ -4,12 +4,13 @@ from functools import cache
 from pathlib import Path
 
 import streamlit as st
+from streamlit.components.v2.types import ComponentRenderer
 
 _HERE = Path(__file__).parent
 
 
 @cache
-def _renderer() -> st.components.v2.types.ComponentRenderer:
+def _renderer() -> ComponentRenderer:
     return st.components.v2.component(
         "backwatch_wall",
         css=(_HERE.parent / "colours.css").read_text() + (_HERE / "wall.css").read_text(),

@@ -2,7 +2,6 @@
 const POLL_MS = 5000;
 const SILENT_MS = 15000; // without an answer for this long the page says so loudly
 const LOOKS = ["down", "degraded", "unknown", "maintenance", "up"];
-const GLYPH = { down: "✖", degraded: "▲", unknown: "○", maintenance: "◆", up: "●" };
 const WORD = { down: "Down", degraded: "Degraded", unknown: "Unknown", maintenance: "Maintenance", up: "Up" };
 const HEIGHT = { up: 0.58, degraded: 0.8, down: 1, maintenance: 0.58, unknown: 0.22 };
 const BAR_LOOKS = ["unknown", "up", "degraded", "down", "maintenance"];
@@ -38,6 +37,27 @@ function latency(seconds) {
 function uptime(ratio) {
   if (ratio === null) return "—";
   return ratio >= 1 ? "100 %" : `${(Math.floor(ratio * 100000) / 1000).toFixed(3)} %`;
+}
+
+const SHAPES = {
+  up: ["circle", { cx: 6, cy: 6, r: 5 }],
+  degraded: ["path", { d: "M6 0.8 L11.6 11 H0.4 Z" }],
+  down: ["path", { d: "M2.6 0.9 L6 4.2 L9.4 0.9 L11.1 2.6 L7.8 6 L11.1 9.4 L9.4 11.1 L6 7.8 L2.6 11.1 L0.9 9.4 L4.2 6 L0.9 2.6 Z" }],
+  maintenance: ["path", { d: "M6 0.2 L11.8 6 L6 11.8 L0.2 6 Z" }],
+  unknown: ["circle", { cx: 6, cy: 6, r: 4.4, fill: "none", stroke: "currentColor", "stroke-width": 1.6 }],
+};
+
+// Drawn, because fonts differ too much in the size of these characters.
+function glyph(look) {
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  svg.setAttribute("viewBox", "0 0 12 12");
+  svg.setAttribute("class", `glyph ${look}`);
+  svg.setAttribute("aria-hidden", "true");
+  const [tag, attributes] = SHAPES[look];
+  const shape = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries({ fill: "currentColor", ...attributes })) shape.setAttribute(name, value);
+  svg.append(shape);
+  return svg;
 }
 
 function isDark(host) {
@@ -135,7 +155,9 @@ class Wall {
       const button = make("button", `count ${look}`);
       button.type = "button";
       const number = make("span", "number", "–");
-      button.append(make("span", "word", `${GLYPH[look]} ${WORD[look]}`), number);
+      const word = make("span", "word");
+      word.append(glyph(look), WORD[look]);
+      button.append(word, number);
       button.addEventListener("click", () => this.toggle(look));
       this.counts[look] = { button, number };
       line.append(button);
@@ -153,9 +175,9 @@ class Wall {
     this.live = make("span", "live", "Loading…");
     this.total = make("span", "total");
     const legend = make("span", "legend");
-    for (const look of [...LOOKS].reverse()) {
+    for (const look of ["up", "degraded", "down", "maintenance", "unknown"]) {
       const entry = make("span", `key ${look}`);
-      entry.append(make("i", "", GLYPH[look]), ` ${WORD[look]}`);
+      entry.append(glyph(look), WORD[look]);
       legend.append(entry);
     }
     line.append(this.dot, this.live, this.total, legend);
@@ -374,7 +396,8 @@ class Wall {
     element.href = `/check?check=${encodeURIComponent(row.check)}`;
     const troubled = row.look === "down" || row.look === "degraded" || row.look === "unknown";
     const age = row.since ? span(Date.now() - row.since) : "";
-    parts.badge.textContent = `${GLYPH[row.look]} ${WORD[row.look]}${troubled && age && this.view === "cards" ? ` ${age}` : ""}`;
+    const lasts = troubled && age && this.view === "cards" ? ` ${age}` : "";
+    parts.badge.replaceChildren(glyph(row.look), WORD[row.look] + lasts);
     const name = this.oneSite ? row.check.slice(row.site.length + 1) : row.check;
     parts.name.textContent = name;
     const place = this.tierWords[row.tier] || row.tier;

@@ -1,0 +1,282 @@
+"""The alerts' commands: run the engine, see to incidents and silences, try a notifier."""
+
+import getpass
+import json
+import logging
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+from sqlalchemy import Engine
+
+from alerts.config import load_alerting
+from alerts.engine import run_alerts
+from alerts.incident import Incident, IncidentState, Silence
+from alerts.message import iso, utc
+from alerts.mute import MatcherError, check_matchers
+from alerts.store import (
+    acknowledge,
+    add_silence,
+    expire_silence,
+    load_incident,
+    load_incident_events,
+    load_incidents,
+    load_notifications,
+    load_silences,
+    request_test,
+    resolve,
+)
+from probes.commands import with_config
+from probes.config import Config
+from probes.document import ConfigError
+from probes.duration import parse_duration
+from probes.store.database import open_database
+from probes.store.processes import load_processes
+from probes.store.schema import SchemaError, check_schema
+
+_SEEN_WITHIN_MS = 60_000
+
+
+@click.command()
+@with_config
+def alerts(config: Config) -> None:
+    """Run the alert engine: judge results, open and close incidents, tell people."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    try:
+        alerting = load_alerting(config)
+    except ConfigError as error:
+        raise click.ClickException(str(error)) from error
+    for warning in alerting.warnings:
+        click.echo(warning, err=True)
+    run_alerts(config, alerting)
+
+
+@click.group()
+def incident() -> None:
+    """See to incidents."""
+
+
+@incident.command("list")
+@click.option("--state", type=click.Choice(["open", "acked", "resolved", "all"]), help="default: what is not resolved")
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 1000))
+@click.option("--json", "as_json", is_flag=True, help="one JSON object")
+@with_config
+def list_incidents(config: Config, state: str | None, limit: int, as_json: bool) -> None:
+    """Incidents, the newest first."""
+    states = {None: ["open", "acked"], "all": None}.get(state, [state or ""])
+    found = load_incidents(_open(config), states, limit)
+    if as_json:
+        click.echo(json.dumps({"incidents": [_as_json(one) for one in found]}))
+        return
+    if not found:
+        click.echo("No open incident." if state is None else "None.")
+    for one in found:
+        click.echo(f"{one.id}  {one.state:<8}  {one.severity:<7}  {utc(one.opened_ms)}  {one.title}")
+
+
+@incident.command()
+@click.argument("incident_id")
+@click.option("--json", "as_json", is_flag=True, help="one JSON object")
+@with_config
+def show(config: Config, incident_id: str, as_json: bool) -> None:
+    """One incident: members, what happened, who was told."""
+    engine = _open(config)
+    one = load_incident(engine, incident_id)
+    if one is None:
+        raise click.ClickException(f"there is no incident {incident_id}")
+    events = load_incident_events(engine, incident_id)
+    told = load_notifications(engine, incident_id)
+    if as_json:
+        click.echo(json.dumps({**_as_json(one), "events": [
+            {"at": iso(event.at_ms), "kind": event.kind, "text": event.text, "author": event.author} for event in events
+        ], "notifications": [
+            {"id": n.id, "kind": n.kind, "notifier": n.notifier, "state": n.state, "attempts": n.attempts} for n in told
+        ]}))  # fmt: skip
+        return
+    click.echo(f"{one.title}\n{one.state}, {one.severity}, since {utc(one.opened_ms)}")
+    if one.cause:
+        click.echo(f"cause: {one.cause}")
+    for member in one.members:
+        click.echo(f"  {member.target}  {member.level}{'' if member.active else ', well again'}")
+    for event in events:
+        author = f" by {event.author}" if event.author else ""
+        click.echo(f"{utc(event.at_ms)}  {event.kind}{author}  {event.text}")
+    for n in reversed(told):
+        error = f"  {n.last_error}" if n.last_error else ""
+        click.echo(f"{utc(n.created_ms)}  {n.kind} to {n.notifier}: {n.state}, {n.attempts} attempts{error}")
+
+
+@incident.command()
+@click.argument("incident_id")
+@click.option("--for", "lasting", default="8h", show_default=True, help="until reminders start again")
+@click.option("--comment", default="")
+@click.option("--author", default=None, help="default: your login name")
+@with_config
+def ack(config: Config, incident_id: str, lasting: str, comment: str, author: str | None) -> None:
+    """Say that you have it: reminders stop."""
+    until_ms = _now_ms() + int(_duration(lasting) * 1000)
+    if not acknowledge(_open(config), incident_id, author or _login(), comment, until_ms):
+        raise click.ClickException(f"{incident_id} is not an open incident")
+    click.echo(f"{incident_id} acknowledged until {utc(until_ms)}")
+
+
+@incident.command("resolve")
+@click.argument("incident_id")
+@click.option("--comment", default="")
+@click.option("--author", default=None, help="default: your login name")
+@with_config
+def resolve_incident(config: Config, incident_id: str, comment: str, author: str | None) -> None:
+    """Close by hand; what is still down is left alone until it was well again."""
+    if not resolve(_open(config), incident_id, author or _login(), comment):
+        raise click.ClickException(f"{incident_id} is not an open incident")
+    click.echo(f"{incident_id} resolved")
+
+
+@click.group()
+def silence() -> None:
+    """Mute what you know of; results are kept."""
+
+
+@silence.command()
+@click.argument("matchers", nargs=-1, required=True, metavar="LABEL=VALUE…")
+@click.option("--for", "lasting", required=True, help="how long, such as 2h")
+@click.option("--comment", required=True, help="why")
+@click.option("--author", default=None, help="default: your login name")
+@with_config
+def add(config: Config, matchers: Sequence[str], lasting: str, comment: str, author: str | None) -> None:
+    """Mute incidents that match all of these: site=shop, target=shop/db, tier=cache, severity=warning, tag=x.
+
+    `target=~shop/.*` takes a pattern, `tier!=web` or `tier=!web` what must not be.
+    """
+    parsed = dict(_matcher(matcher) for matcher in matchers)
+    try:
+        check_matchers(parsed)
+    except MatcherError as problem:
+        raise click.ClickException(str(problem)) from problem
+    ends_ms = _now_ms() + int(_duration(lasting) * 1000)
+    made = add_silence(_open(config), parsed, ends_ms, author or _login(), comment)
+    click.echo(f"{made.id} until {utc(made.ends_ms)}")
+
+
+@silence.command("list")
+@click.option("--all", "ended", is_flag=True, help="those that are over, too")
+@click.option("--json", "as_json", is_flag=True, help="one JSON object")
+@with_config
+def list_silences(config: Config, ended: bool, as_json: bool) -> None:
+    """Silences in force and to come."""
+    found = load_silences(_open(config), _now_ms(), ended)
+    if as_json:
+        click.echo(json.dumps({"silences": [_silence_as_json(one) for one in found]}))
+        return
+    for one in found:
+        said = " ".join(f"{label}={value}" for label, value in one.matchers.items())
+        click.echo(f"{one.id}  until {utc(one.ends_ms)}  {said}  {one.author}: {one.comment}")
+
+
+@silence.command()
+@click.argument("silence_id")
+@with_config
+def expire(config: Config, silence_id: str) -> None:
+    """End a silence now; what still fires is told of."""
+    if not expire_silence(_open(config), silence_id, _login()):
+        raise click.ClickException(f"{silence_id} is not in force")
+    click.echo(f"{silence_id} ended")
+
+
+@click.group()
+def notify() -> None:
+    """Try the ways to tell people."""
+
+
+@notify.command()
+@click.argument("name")
+@click.option("--timeout", default="45s", show_default=True, help="how long to wait for the alert engine to send it")
+@with_config
+def test(config: Config, name: str, timeout: str) -> None:
+    """Send a test message through the real outbox and say how it went."""
+    try:
+        notifiers = load_alerting(config).notifiers
+    except ConfigError as error:
+        raise click.ClickException(str(error)) from error
+    if name not in notifiers:
+        raise click.ClickException(f"no notifier is called {name!r}; there are {', '.join(notifiers) or 'none'}")
+    engine = _open(config)
+    now_ms = _now_ms()
+    if not any(one.role == "alerts" and now_ms - one.seen_ms < _SEEN_WITHIN_MS for one in load_processes(engine)):
+        raise click.ClickException("no alert engine is at work here: start `backwatch alerts` or `backwatch up`")
+    made = request_test(engine, name, _login())
+    deadline = time.monotonic() + _duration(timeout)
+    while time.monotonic() < deadline:
+        time.sleep(0.3)
+        row = next((one for one in load_notifications(engine) if one.id == made), None)
+        if row is not None and row.state == "sent":
+            click.echo(f"sent: {notifiers[name].describe()}")
+            return
+        if row is not None and (row.state == "dead" or row.attempts):
+            raise click.ClickException(f"not delivered: {row.last_error}")
+    raise click.ClickException(f"not sent within {timeout}; look at the Notifications page")
+
+
+commands: tuple[click.Command, ...] = (alerts, incident, silence, notify)
+
+
+def _open(config: Config) -> Engine:
+    engine = open_database(config.database, durable=True)
+    try:
+        check_schema(engine)
+    except SchemaError as error:
+        raise click.ClickException(str(error)) from error
+    return engine
+
+
+def _matcher(text: str) -> tuple[str, str]:
+    label, equals, value = text.partition("=")
+    if not equals or not label:
+        raise click.ClickException(f"{text!r} is no matcher; they look like site=shop")
+    return (label[:-1], f"!{value}") if label.endswith("!") else (label, value)
+
+
+def _duration(text: str) -> float:
+    try:
+        return parse_duration(text)
+    except ValueError as problem:
+        raise click.ClickException(str(problem)) from problem
+
+
+def _as_json(one: Incident) -> dict[str, Any]:
+    return {
+        "id": one.id,
+        "state": IncidentState(one.state),
+        "severity": one.severity,
+        "root": one.root,
+        "members": [member.target for member in one.members],
+        "title": one.title,
+        "cause": one.cause,
+        "opened": iso(one.opened_ms),
+        "resolved": None if one.resolved_ms is None else iso(one.resolved_ms),
+        "acked_by": one.acked_by,
+    }
+
+
+def _silence_as_json(one: Silence) -> dict[str, Any]:
+    return {
+        "id": one.id,
+        "matchers": one.matchers,
+        "starts": iso(one.starts_ms),
+        "ends": iso(one.ends_ms),
+        "author": one.author,
+        "comment": one.comment,
+    }
+
+
+def _login() -> str:
+    try:
+        return getpass.getuser()
+    except OSError:
+        return "unknown"
+
+
+def _now_ms() -> int:
+    return int(datetime.now(UTC).timestamp() * 1000)

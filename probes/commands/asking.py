@@ -1,0 +1,146 @@
+"""The command that asks now: URLs, or configured checks, as a table or as JSON lines."""
+
+import json
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from probes.commands.finding import Refusal, config_options, load
+
+if TYPE_CHECKING:
+    from probes.result import Result, Status
+    from probes.target import Check, Estate
+
+EXIT_CODES = {"up": 0, "degraded": 1, "down": 2, "unknown": 3}
+_COLOURS = {"up": "green", "degraded": "yellow", "down": "red", "unknown": "white"}
+_GLYPHS = {"up": "●", "degraded": "▲", "down": "✖", "unknown": "○"}
+
+
+@click.command()
+@click.argument("what", nargs=-1, metavar="[URL|CHECK]...")
+@click.option("--json", "as_json", is_flag=True, help="one JSON object a line")
+@click.option("--timeout", default=10.0, show_default=True, type=click.FloatRange(0.1, 3600), help="seconds, for URLs")
+@config_options
+def probe(
+    what: tuple[str, ...], as_json: bool, timeout: float, config_path: Path | None, data_dir: Path | None
+) -> None:
+    """Ask now and print what is answered.
+
+    URL is http(s)://, tcp://, tls://, dns://[server/]name, postgresql://, mysql://, redis://, memcached:// or
+    sqlite:///file. CHECK is an id of the configuration, part of one from the left (shop, shop/db) or a pattern;
+    nothing at all means every configured check.
+
+    Exit code: 0 up, 1 degraded, 2 down, 3 unknown; the worst of all (down before unknown).
+    """
+    from probes.asking import ask_now
+
+    # Here the answer is the table; what a loop would log beside it says the same twice.
+    logging.getLogger("probes").setLevel(logging.ERROR)
+    checks = [*_of_urls(what, timeout), *_of_config(what, config_path, data_dir)]
+    worst: list[Status] = []
+    width = max(len(check.id) for check in checks)
+    by_id = {check.id: check for check in checks}
+    for result in ask_now(checks):
+        worst.append(result.status)
+        click.echo(json.dumps(as_object(by_id[result.check_id], result)) if as_json else as_line(result, width))
+    raise SystemExit(exit_code(worst))
+
+
+def exit_code(statuses: Iterable["Status"]) -> int:
+    """0 up, 1 degraded, 2 down, 3 unknown, of the worst; 3 where nothing was answered at all."""
+    worst = max(statuses, key=lambda status: status.badness, default=None)
+    return EXIT_CODES[worst.value] if worst else 3
+
+
+def choose(estate: "Estate", wanted: Sequence[str]) -> list["Check"]:
+    """The checks of these ids, beginnings of ids or patterns; all for none. Raises Refusal for a word without any."""
+    if not wanted:
+        return list(estate.checks.values())
+    chosen: dict[str, Check] = {}
+    for word in wanted:
+        found = {
+            check_id: check
+            for check_id, check in estate.checks.items()
+            if check_id == word or check_id.startswith(f"{word.rstrip('/')}/") or fnmatchcase(check_id, word)
+        }
+        if not found:
+            from probes.document import suggest
+
+            known = [*estate.checks, *estate.targets, *estate.sites]
+            raise Refusal(f"there is no check {word!r}: {suggest(word, known) or 'see `backwatch config show`'}")
+        chosen |= found
+    return list(chosen.values())
+
+
+def as_object(check: "Check", result: "Result") -> dict[str, Any]:
+    """A result in the shape of the contract: times ISO 8601 UTC, what does not apply is null."""
+    return {
+        "check": result.check_id,
+        "site": check.site,
+        "target": check.target,
+        "tier": check.tier.value,
+        "kind": check.kind,
+        "location": result.location,
+        "slot": _iso(result.slot_ms),
+        "started": _iso(result.started_ms),
+        "status": result.status.value,
+        "reason": result.reason.value if result.reason else None,
+        "message": result.message,
+        "duration_s": result.duration_s,
+        "code": result.code,
+        "phases": asdict(result.phases),
+        "metrics": dict(result.metrics),
+    }
+
+
+def as_line(result: "Result", width: int) -> str:
+    """A result for people; times in milliseconds."""
+    status = click.style(f"{_GLYPHS[result.status]} {result.status:<8}", fg=_COLOURS[result.status])
+    took = f"{result.duration_s * 1000:8.1f} ms" if result.duration_s is not None else " " * 11
+    return f"{status}  {result.check_id:<{width}}  {took}  {_said(result)}".rstrip()
+
+
+def _said(result: "Result") -> str:
+    if result.message:
+        return f"{result.reason}: {result.message}" if result.reason else result.message
+    steps: Mapping[str, float | None] = asdict(result.phases)
+    parts = [f"{name.removesuffix('_s')} {value * 1000:.1f}" for name, value in steps.items() if value is not None]
+    code = [str(result.code)] if result.code is not None else []
+    metrics = [f"{name}={value:g}" for name, value in list(result.metrics.items())[:4]]
+    return "  ".join([*code, *([f"({', '.join(parts)})"] if parts else []), *metrics])
+
+
+def _of_urls(what: Sequence[str], timeout_s: float) -> list["Check"]:
+    urls = [word for word in what if "://" in word]
+    if not urls:
+        return []
+    from probes.adhoc import AdHocError, check_of_url
+
+    checks: dict[str, Check] = {}
+    for url in urls:
+        try:
+            check = check_of_url(url, timeout_s)
+        except AdHocError as error:
+            raise Refusal(str(error)) from error
+        checks[check.id] = check
+    return list(checks.values())
+
+
+def _of_config(what: Sequence[str], config_path: Path | None, data_dir: Path | None) -> list["Check"]:
+    wanted = [word for word in what if "://" not in word]
+    if what and not wanted:
+        return []
+    checks = choose(load(config_path, data_dir).estate, wanted)
+    if not checks:
+        raise Refusal("the configuration holds no check")
+    return checks
+
+
+def _iso(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
