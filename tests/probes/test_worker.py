@@ -117,7 +117,7 @@ def start(tmp_path: Path) -> Iterator[Callable[[Path], Running]]:
         one.end()
 
 
-def wait_for(done: Callable[[], Any], within_s: float = 10) -> None:
+def wait_for(done: Callable[[], Any], within_s: float = 30) -> None:
     until = time.monotonic() + within_s
     while not done():
         assert time.monotonic() < until, "not done in time"
