@@ -209,15 +209,16 @@ class Judge:
         """Title and cause as they are now; the cause stays what it was first unless the root changes its reason."""
         if not is_target(incident):
             named = [target for target in _affected(incident, followers) if target != incident.root]
-            return replace(incident, title=title_of(incident, None, self._estate, named), reason="no_data")
+            return replace(incident, title=title_of(incident, self._estate, named), reason="no_data")
         root = blame.conditions.get(incident.root)
         if root is None or not root.is_bad:
             return incident
         cause, reason = incident.cause, incident.reason
         if root.reason != reason or not cause:
             cause, reason = clean(root.message, 500), root.reason
-        title = title_of(incident, root, self._estate, _affected(incident, followers))
-        return replace(incident, title=title, cause=cause, reason=reason)
+        described = replace(incident, cause=cause, reason=reason)
+        affected = _affected(incident, followers)
+        return replace(described, title=title_of(described, self._estate, affected))
 
     def _save(self, decision: _Decision, live: Sequence[Incident], now_ms: int) -> None:
         book = decision.book
