@@ -115,7 +115,7 @@ class Judge:
             self._turn = turn
         fresh = load_fresh_results(self._engine, self._seen())
         scan = now_ms - self._scanned_ms >= _SCAN_EVERY_MS
-        if not fresh and not scan and not any(one.is_open or one.unannounced or one.dismissing for one in live):
+        if not fresh and not scan and not any(_wants_attention(incident, now_ms) for incident in live):
             return []
         decision = self._decide(fresh, live, now_ms)
         self._scanned_ms = now_ms
@@ -297,6 +297,14 @@ def _affected(incident: Incident, followers: Mapping[str, Collection[str]]) -> l
 
 def _named(incident: Incident) -> list[str]:
     return list(dict.fromkeys([incident.root, *incident.active, *incident.told]))
+
+
+def _wants_attention(incident: Incident, now_ms: int) -> bool:
+    """True if time alone can change something before the next scan."""
+    if not incident.is_open:
+        return incident.unannounced
+    timers = (incident.update_due_ms, incident.repeat_due_ms, incident.acked_until_ms)
+    return incident.wait_until_ms is not None or any(due_ms is not None and due_ms <= now_ms for due_ms in timers)
 
 
 def _shifted(incident: Incident, jump_ms: int) -> Incident:
