@@ -4,7 +4,6 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from probes.store.database import StoreError
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
@@ -19,6 +18,7 @@ from dashboard.problem import Problem, problem
 from dashboard.queries import now_ms
 from probes.duration import parse_duration
 from probes.store.asks import request_run
+from probes.store.database import StoreError
 
 _BODY_MOST = 64 * 1024
 Fields = dict[str, Any]

@@ -1,6 +1,7 @@
 """Charts as ECharts options: pure functions from points to plain dictionaries."""
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from dashboard import phrase
@@ -17,7 +18,7 @@ _LEFT, _RIGHT = 62, 14
 
 def step_ms(points: Sequence[Point]) -> int:
     """The usual distance between points."""
-    distances = sorted(later.t_ms - earlier.t_ms for earlier, later in zip(points, points[1:], strict=False))
+    distances = sorted(later.t_ms - earlier.t_ms for earlier, later in pairwise(points))
     return distances[len(distances) // 2] if distances else 60_000
 
 
@@ -39,9 +40,9 @@ def check_chart(points: Sequence[Point], marks: Sequence[Mark], palette: Palette
     parts = [_percentiles(points, marks, palette)]
     if any(_mean(point, field) for point in points for field in _PHASE_FIELDS.values()):
         parts.append(_phases(points))
-    parts.append(_answers(points) if any(point.codes for point in points) else _states(points, palette))
-    if any(point.codes for point in points):
-        parts.append(_states(points, palette))
+    if sum(sum(point.codes.values()) for point in points) * 2 > sum(point.n for point in points):
+        parts.append(_answers(points))  # a kind that answers with codes
+    parts.append(_states(points, palette))
     return _stack(parts, palette, from_ms, to_ms)
 
 
@@ -52,7 +53,7 @@ def check_chart_height(option: Option) -> int:
 
 
 def metric_chart(
-    name: str, points: Sequence[Point], limits: Sequence[Limit], palette: Palette, from_ms: int, to_ms: int
+    name: str, points: Sequence[Point], limits: Sequence[Limit], palette: Palette, *, from_ms: int, to_ms: int
 ) -> Option:
     """One metric over time with its limits as lines."""
     scale, unit = _scale(name)
@@ -63,7 +64,7 @@ def metric_chart(
             "lineStyle": {"color": palette.of(Look.of(limit.level)), "type": "dashed", "width": 1.5},
             "label": {
                 "formatter": limit.level.value,
-                "position": "insideEndTop",
+                "position": "insideEndTop" if limit.worse == "above" else "insideEndBottom",
                 "color": palette.quiet,
                 "fontSize": 11,
             },
@@ -176,8 +177,7 @@ def _stack(parts: Sequence[Mapping[str, Any]], palette: Palette, from_ms: int, t
                 "itemGap": 12,
                 "icon": "roundRect",
                 "textStyle": {"color": palette.quiet, "fontSize": 12},
-                "selectedMode": True,
-            }  # fmt: skip
+            }
         )
         option["grid"].append({"left": _LEFT, "right": _RIGHT, "top": top + 30, "height": part["height"]})
         option["xAxis"].append(_x_axis(palette, index, from_ms, to_ms, index == len(parts) - 1))

@@ -1,4 +1,4 @@
-"""What this server works with: the configuration in force and the store; follows the file, keeps the old when it breaks."""
+"""What this server works with: the configuration in force, which follows its file, and the store."""
 
 import logging
 import threading

@@ -1,6 +1,5 @@
 """Is this server alive, and is Backwatch as a whole ready?"""
 
-from probes.store.database import StoreError
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -8,8 +7,8 @@ from starlette.routing import Route
 from dashboard import phrase
 from dashboard.api import json_response
 from dashboard.context import current
-
 from dashboard.queries import Absence, absent_roles, now_ms
+from probes.store.database import StoreError
 from probes.store.processes import load_processes
 
 

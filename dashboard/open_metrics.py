@@ -31,13 +31,13 @@ def _metrics(_request: Request) -> Response:
 def check_lines(checks: Mapping[str, CheckNow], newest: Mapping[str, Result]) -> Iterator[str]:
     """Status, duration by phase, and metrics of every check; what is stale has no duration and no metrics."""
     yield from _family("backwatch_check_status", "1 for the status a check has now, 0 for the others.")
-    for check_id, now in checks.items():
+    for now in checks.values():
         for status in Status:
             yield _sample("backwatch_check_status", {**_labels(now), "status": status.value}, now.status is status)
     fresh = {check_id: newest[check_id] for check_id, now in checks.items() if not now.stale and check_id in newest}
     yield from _family("backwatch_check_duration_seconds", "Duration of the newest run, by phase.", "seconds")
     for check_id, result in fresh.items():
-        phases = {"total": result.duration_s}
+        phases: dict[str, float | None] = {"total": result.duration_s}
         phases |= {name.removesuffix("_s"): value for name, value in asdict(result.phases).items()}
         for phase, value in phases.items():
             if value is not None:
@@ -76,11 +76,11 @@ def own_lines(own: queries.Own, open_incidents: int) -> Iterator[str]:
         ("backwatch_store_bytes", "Size of the embedded store.", own.store_bytes),
         ("backwatch_store_wal_bytes", "Size of the embedded store's write-ahead log.", own.wal_bytes),
     ]
-    for name, text, value in gauges:
-        if value is not None:
+    for name, text, known in gauges:
+        if known is not None:
             unit = next((unit for unit in ("seconds", "bytes") if name.endswith(f"_{unit}")), "")
             yield from _family(name, text, unit)
-            yield _sample(name, {}, value)
+            yield _sample(name, {}, known)
 
 
 def _family(name: str, text: str, unit: str = "") -> Iterator[str]:

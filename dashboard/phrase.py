@@ -63,7 +63,7 @@ def metric(name: str, value: float) -> str:
     """A metric by the unit in its name: ratios in percent, seconds as latency, bytes as size."""
     if name.endswith("_ratio"):
         return f"{value * 100:.1f} %"
-    if name.endswith("_s"):
+    if name.endswith("_s") and not name.endswith("_per_s"):
         return latency(value)
     if name.endswith("_bytes"):
         return size(value)

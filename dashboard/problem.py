@@ -7,9 +7,10 @@ from functools import wraps
 from http import HTTPStatus
 from typing import Any
 
-from probes.store.database import StoreError
 from starlette.requests import Request
 from starlette.responses import Response
+
+from probes.store.database import StoreError
 
 log = logging.getLogger(__name__)
 
@@ -48,8 +49,3 @@ def answering(route: Callable[[Request], Response]) -> Callable[[Request], Respo
             return problem(503, f"The store cannot be read: {error}")
 
     return wrapped
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error, which has no statement and no parameters in it."""
-    return str(getattr(error, "orig", None) or error).splitlines()[0][:300]

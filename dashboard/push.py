@@ -3,7 +3,6 @@
 import hmac
 from typing import Literal
 
-from probes.store.database import StoreError
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -16,6 +15,7 @@ from dashboard.queries import now_ms
 from probes.probe import Push
 from probes.redact import clean
 from probes.store.asks import record_push
+from probes.store.database import StoreError
 from probes.target import Check
 
 _BODY_MOST = 100_000

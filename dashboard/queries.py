@@ -62,6 +62,14 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class ErrorRun:
+    """Results in a row that say the same error: the newest of them, and how many."""
+
+    newest: Result
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
 class CheckHistory:
     """One check over a range: points for charts, uptimes, the newest errors, changes, incidents, our own gaps."""
 
@@ -69,7 +77,7 @@ class CheckHistory:
     to_ms: int
     points: Sequence[Point]
     uptimes: Mapping[str, Uptime]
-    errors: Sequence[Result]
+    errors: Sequence[ErrorRun]
     changes: Sequence[Change]
     incidents: Sequence[Incident]
     gaps: Sequence[Event]
@@ -160,11 +168,10 @@ def load_newest_results(engine: Engine, check_ids: Sequence[str] | None = None) 
     return newest
 
 
-def load_history(engine: Engine, estate: Estate, check_id: str, range_s: float, points: int = 240) -> CheckHistory:
+def load_history(engine: Engine, check_id: str, target_id: str, range_s: float, points: int = 240) -> CheckHistory:
     """One check over the last `range_s` seconds."""
     to_ms = now_ms()
     from_ms = to_ms - int(range_s * 1000)
-    target_id = "/".join(check_id.split("/")[:2])
     spans = {"24 h": DAY_MS, "7 d": 7 * DAY_MS, "30 d": 30 * DAY_MS, "90 d": 90 * DAY_MS}
     results = load_results(engine, check_id, max(from_ms, to_ms - 7 * DAY_MS), to_ms + 1000, limit=2000)
     incidents = [
@@ -178,13 +185,32 @@ def load_history(engine: Engine, estate: Estate, check_id: str, range_s: float, 
         to_ms=to_ms,
         points=load_series(engine, check_id, from_ms, to_ms, points),
         uptimes={name: load_uptime(engine, check_id, to_ms - length_ms, to_ms) for name, length_ms in spans.items()},
-        errors=[one for one in results if one.status is not Status.UP][:12],
+        errors=runs_of_errors(results)[:12],
         changes=list(reversed(load_changes(engine, check_id, from_ms, to_ms)))[:12],
         incidents=incidents,
         gaps=load_events(engine, from_ms, to_ms, kind="gap"),
         newest=newest,
         sample_until_ms=load_sample_until(engine),
     )
+
+
+def runs_of_errors(results: Sequence[Result]) -> list[ErrorRun]:
+    """Results that are not up, the newest first, those in a row that say the same taken together."""
+    runs: list[ErrorRun] = []
+    before: Result | None = None
+    for result in results:
+        if result.status is not Status.UP:
+            alike = before is not None and (before.status, before.reason, before.message) == (
+                result.status,
+                result.reason,
+                result.message,
+            )
+            if alike:
+                runs[-1] = ErrorRun(runs[-1].newest, runs[-1].n + 1)
+            else:
+                runs.append(ErrorRun(result, 1))
+        before = result
+    return runs
 
 
 def load_points(engine: Engine, check_id: str, from_ms: int, to_ms: int, points: int) -> list[Point]:

@@ -17,6 +17,7 @@ from starlette.routing import BaseRoute, Route
 from streamlit.runtime.pages_manager import PagesManager
 
 from dashboard import actions, api, health, open_metrics, push
+from dashboard.components import panel as draw
 from dashboard.context import Context, install
 from dashboard.guard import LOOPBACK, Guard
 from dashboard.theme import streamlit_theme
@@ -149,4 +150,6 @@ async def _freeze() -> None:
 
 def _log_error(error: Exception) -> bool:
     log.error("a page failed", exc_info=error)
-    return False
+    said = "This page failed; the reason is in the dashboard's log. Nothing on it can be trusted now."
+    draw.panel("failed", [draw.banner([draw.text(said)])])
+    return True

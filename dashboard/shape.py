@@ -31,7 +31,7 @@ def check(now: CheckNow, newest: Result | None, summary: Summary | None) -> dict
     return {
         "check": now.check.id,
         "site": now.check.site,
-        "target": f"{now.check.site}/{now.check.target}",
+        "target": now.check.target,
         "tier": now.check.tier.value,
         "kind": now.check.kind,
         "status": now.status.value,

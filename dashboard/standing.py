@@ -89,7 +89,7 @@ def checks_now(
 
 
 def worst_look(looks: Iterable[Look]) -> Look:
-    """The look of several together: trouble before unknown before maintenance before up; unknown where there is none."""
+    """The look of several together: trouble, then unknown, then maintenance, then up; unknown where there is none."""
     return min(looks, key=lambda look: look.rank, default=Look.UNKNOWN)
 
 

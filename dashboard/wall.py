@@ -73,15 +73,16 @@ def document(context: Context, snapshot: Snapshot, summaries: dict[str, Summary]
     rows = []
     for check_id, now in snapshot.checks.items():
         check = now.check
+        target = estate.targets[check.target]
         summary = summaries.get(check_id)
         rows.append(
             [
                 check_id,
-                estate.targets[f"{check.site}/{check.target}"].title,
+                target.title,
                 check.site,
                 check.tier.value,
                 check.kind,
-                list(check.tags),
+                sorted({*check.tags, *target.tags}),
                 now.look.value,
                 now.since_ms,
                 now.message[:160],

@@ -10,7 +10,7 @@ from dashboard.context import current
 from dashboard.queries import CheckHistory
 from dashboard.standing import CheckNow
 from dashboard.theme import TIER_WORDS, Look
-from probes.result import Phases, Result
+from probes.result import Result
 from probes.store.asks import request_run
 from probes.store.summary import Summary
 from probes.target import Check
@@ -74,19 +74,15 @@ def _actions(check: Check) -> None:
         comment = st.text_input("Why", key="silence-comment", max_chars=300)
         if st.button("Silence this target", type="primary", key="silence"):
             ends_ms = queries.now_ms() + _SILENCES[length or "1 h"] * 1000
-            add_silence(current().engine, {"target": _target(check)}, ends_ms, name, comment)
+            add_silence(current().engine, {"target": check.target}, ends_ms, name, comment)
             st.toast("Silenced. Results are kept; nobody is told until it ends.")
     if st.button("Run now", icon=":material/play_arrow:", key="run"):
         request_run(current().engine, check.id, "dashboard")
         st.toast("A worker runs it as soon as it can.")
 
 
-def _target(check: Check) -> str:
-    return f"{check.site}/{check.target}"
-
-
 def _incident_of(check: Check) -> Incident | None:
-    return next((one for one in frame.open_incidents() if one.member(_target(check))), None)
+    return next((one for one in frame.open_incidents() if one.member(check.target)), None)
 
 
 @st.fragment(run_every=10.0, key="check-live")
@@ -95,7 +91,7 @@ def _live(check_id: str, range_s: float) -> None:
     context = current()
     snapshot = frame.snapshot()
     now = snapshot.checks[check_id]
-    history = queries.load_history(context.engine, context.estate, check_id, range_s, _POINTS)
+    history = queries.load_history(context.engine, check_id, now.check.target, range_s, _POINTS)
     summary = queries.load_all_summaries(context.engine).get(check_id)
     frame.top("check", now.slot_ms, snapshot.at_ms)
     blocks = [
@@ -114,7 +110,7 @@ def _live(check_id: str, range_s: float) -> None:
 
 def _head(now: CheckNow) -> draw.Block:
     check = now.check
-    target = current().estate.targets[_target(check)]
+    target = current().estate.targets[check.target]
     notes: list[draw.Cell] = [
         draw.text(target.title),
         draw.text(TIER_WORDS[check.tier], href=frame.path_href(check.site)),
@@ -129,10 +125,11 @@ def _head(now: CheckNow) -> draw.Block:
 
 
 def _silence_banner(check: Check) -> draw.Block | None:
+    target_name = current().estate.targets[check.target].name
     silences = [
         one
         for one in queries.load_current_silences(current().engine)
-        if one.matchers.get("target") in (_target(check), check.target) or one.matchers == {"site": check.site}
+        if one.matchers.get("target") in (check.target, target_name) or one.matchers == {"site": check.site}
     ]
     if not silences:
         return None
@@ -179,7 +176,9 @@ def _charts(check: Check, history: CheckHistory) -> None:
         for column, name in zip(columns, names[row : row + 2], strict=False):
             with column:
                 limits = [limit for limit in check.limits if limit.metric == name]
-                option = charts.metric_chart(name, history.points, limits, palette, history.from_ms, history.to_ms)
+                option = charts.metric_chart(
+                    name, history.points, limits, palette, from_ms=history.from_ms, to_ms=history.to_ms
+                )
                 st.text(charts.metric_title(name))
                 st.echarts_chart(option, height=160, key=f"metric-{name}", alt=charts.metric_title(name))
 
@@ -197,20 +196,18 @@ def _incidents(history: CheckHistory) -> draw.Block:
 
 
 def _errors(history: CheckHistory) -> draw.Block:
-    rows = [
-        [
-            draw.at(one.slot_ms),
-            draw.text(_phase(one.phases, one), tone="quiet"),
-            [draw.text(one.reason.value if one.reason else one.status.value, mono=True), f" {one.message}"],
-        ]
-        for one in history.errors[:8]
-    ]
+    rows: list[list[draw.Cell]] = []
+    for run in history.errors[:8]:
+        one = run.newest
+        said = draw.text(one.reason.value if one.reason else one.status.value, mono=True)
+        times = draw.text(f" × {run.n}", tone="quiet") if run.n > 1 else None
+        rows.append([draw.at(one.slot_ms), draw.text(_reached(one), tone="quiet"), [said, f" {one.message}", times]])
     return draw.table("Last errors", ["When", "Reached", "Error"], rows, "No error in this range.")
 
 
-def _phase(phases: Phases, result: Result) -> str:
+def _reached(result: Result) -> str:
     """The last phase that a run reached."""
-    reached = [word for field, word in _PHASES.items() if getattr(phases, field) is not None]
+    reached = [word for field, word in _PHASES.items() if getattr(result.phases, field) is not None]
     if result.code:
         return f"{reached[-1] if reached else 'answer'} {result.code}"
     return reached[-1] if reached else "—"
@@ -219,8 +216,8 @@ def _phase(phases: Phases, result: Result) -> str:
 def _changes(history: CheckHistory) -> draw.Block:
     rows = []
     for one in history.changes[:10]:
-        before = Look.of(one.before).glyph if one.before else "·"
+        before = Look.of(one.before).word if one.before else "No data"
         after = Look.of(one.after)
         why = one.message or (one.reason.value if one.reason else "answers again" if after is Look.UP else "")
-        rows.append([draw.at(one.slot_ms), f"{before} → {after.glyph} {after.word}", why])
+        rows.append([draw.at(one.slot_ms), [draw.text(f"{before} → ", tone="quiet"), draw.state(after)], why])
     return draw.table("State changes", ["When", "Change", "Why"], rows, "No change in this range.")

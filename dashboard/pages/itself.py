@@ -9,6 +9,7 @@ from dashboard.queries import SEEN_WITHIN_MS, Own
 from dashboard.theme import Look
 from probes.store.database import say_where
 from probes.store.processes import Process
+from probes.target import Estate
 
 _WAL_WARN = 256 * 1024 * 1024
 _LATE_S = 1.0
@@ -102,15 +103,17 @@ def _configuration() -> draw.Block:
         ["Configuration", draw.text(str(context.config_path), mono=True)],
         ["In force", draw.text(config.digest[:12], mono=True)],
         ["Store", draw.text(say_where(context.engine), mono=True)],
-        [
-            "Watched",
-            f"{len(config.estate.sites)} sites, {len(config.estate.targets)} targets, {len(config.estate.checks)} checks",
-        ],
+        ["Watched", _watched(config.estate)],
         ["Notifiers", ", ".join(context.alerting.notifiers) or "none"],
     ]
     if context.problem:
         rows.append(["Problem", draw.text(context.problem, tone="bad")])
     return draw.table("Configuration", ["What", "Value"], rows)
+
+
+def _watched(estate: Estate) -> str:
+    counts = {"site": len(estate.sites), "target": len(estate.targets), "check": len(estate.checks)}
+    return ", ".join(f"{n} {noun}{'' if n == 1 else 's'}" for noun, n in counts.items())
 
 
 def _is_seen(one: Process, at_ms: int) -> bool:

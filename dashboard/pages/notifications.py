@@ -43,7 +43,8 @@ def _live() -> None:
     dead = [one for one in notifications if one.state == "dead"]
     blocks: list[draw.Block | None] = [draw.head("Notifications")]
     if pending.dead:
-        said = f"{pending.dead} message{'s' if pending.dead > 1 else ''} could not be delivered and will not be tried again."
+        what = "message" if pending.dead == 1 else "messages"
+        said = f"{pending.dead} {what} could not be delivered and will not be tried again."
         why = dead[0].last_error if dead else ""
         blocks.append(draw.banner([draw.text(said), draw.text(f" Last reason: {why}" if why else "")]))
     overdue = phrase.span(late_s) if pending.n and late_s > 0 else "—"
@@ -99,13 +100,19 @@ def _inbox() -> list[draw.Block | None]:
         return []
     messages = list_messages(Path(folder))
     rows: list[list[draw.Cell]] = [
-        [draw.at(one.at_ms), one.channel, one.to, draw.text(one.subject, strong=True), one.text[:300]]
+        [draw.at(one.at_ms), _by(one), one.to, draw.text(one.subject, strong=True), one.text[:300]]
         for one in messages[:50]
     ]
     empty = "Nothing has arrived yet. Break something: python -m sample_targets break db_down"
     newest = [_whole(messages[0])] if messages else []
     columns = ["Arrived", "By", "To", "Subject", "Text"]
     return [draw.table("The demo's inbox: what really arrived", columns, rows, empty), *newest]
+
+
+def _by(message: Message) -> str:
+    if message.verified is None:
+        return message.channel
+    return f"{message.channel}, signature {'holds' if message.verified else 'is WRONG'}"
 
 
 def _whole(message: Message) -> draw.Block:

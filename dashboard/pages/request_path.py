@@ -8,7 +8,7 @@ import streamlit as st
 from dashboard import frame, phrase, queries
 from dashboard.components import panel as draw
 from dashboard.components.request_path import request_path
-from dashboard.context import Context, current
+from dashboard.context import current
 from dashboard.path import Node, SitePath, site_path
 from dashboard.theme import TIER_WORDS, Look
 from probes.result import Result
@@ -45,12 +45,12 @@ def _live(site: str) -> None:
     summaries = queries.load_all_summaries(context.engine)
     slots = [one.slot_ms for one in (snapshot.checks[check] for check in ids) if one.slot_ms]
     frame.top("path", max(slots, default=None), snapshot.at_ms)
-    draw.panel("path-head", [draw.head(f"Request path: {path.title}"), sentence(path, context)], snapshot.at_ms)
+    draw.panel("path-head", [draw.head(f"Request path: {path.title}"), sentence(path)], snapshot.at_ms)
     request_path(drawing(path, newest, summaries))
     draw.panel("path-table", [table(path, summaries)], snapshot.at_ms)
 
 
-def sentence(path: SitePath, context: Context) -> draw.Block:
+def sentence(path: SitePath) -> draw.Block:
     """The answer in words: the failing tier, since when, who only waits, where to start."""
     if not path.roots:
         return _calm(path)

@@ -95,7 +95,12 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
 def upsert(connection: Connection) -> Any:
     """The dialect's own `insert`, which knows `on_conflict_do_update` and `on_conflict_do_nothing`."""
-    if connection.dialect.name == "postgresql":
+    return upsert_of(connection.dialect.name)
+
+
+def upsert_of(dialect: str) -> Any:
+    """The `insert` of a dialect by its name."""
+    if dialect == "postgresql":
         from sqlalchemy.dialects import postgresql
 
         return postgresql.insert

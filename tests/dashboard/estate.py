@@ -11,10 +11,11 @@ from typing import Any
 
 from sqlalchemy import Engine
 
+from alerts.incident import Incident, IncidentEvent, IncidentState, Member, Severity, new_id
+from alerts.store.incidents import write_incidents
 from probes.config import load_config
-from probes.probe import kinds
 from probes.result import Phases, Reason, Result, Status
-from probes.store.database import open_database
+from probes.store.database import open_database, writing
 from probes.store.processes import Process, beat
 from probes.store.results import ResultWriter
 from probes.store.rollups import roll_up
@@ -24,6 +25,7 @@ from probes.target import Check
 
 HOUR_MS = 3_600_000
 TIERS = ("web", "load_balancer", "app", "auth", "database", "cache", "queue", "third_party", "host")
+TOKEN = "nightly-backup-0123456789"
 PAYLOADS = (
     "<script>window.pwned=1</script>",
     "<img src=x onerror=window.pwned=1>",
@@ -61,7 +63,9 @@ def large(n: int) -> dict[str, Any]:
             "tags": ["eu" if index % 3 else "us"],
             "checks": [http_check("answers", 1 + index), http_check("deep", 1 + index)],
         }
-        sites.setdefault(site, {"title": site.capitalize(), "targets": {}})["targets"][f"{tier[:5]}-{index:04d}"] = target
+        sites.setdefault(site, {"title": site.capitalize(), "targets": {}})["targets"][f"{tier[:5]}-{index:04d}"] = (
+            target
+        )
     return {"sites": sites}
 
 
@@ -102,6 +106,7 @@ def shop() -> dict[str, Any]:
                     },
                     "mail-queue": {"tier": "queue", "checks": [http_check("depth")]},
                     "payments": {"tier": "third_party", "checks": [http_check("ping")]},
+                    "backup": {"tier": "host", "checks": [{"kind": "heartbeat", "token": TOKEN, "period": "1d"}]},
                 },
             }
         },
@@ -142,7 +147,9 @@ def beat_all(made: Made, at_ms: int | None = None) -> None:
     seen = at_ms or now_ms()
     figures = {"lateness_p99_s": 0.012, "queue": 3.0, "results_per_s": 33.4}
     for role, own in (("worker", figures), ("alerts", {"judged_per_s": 33.4})):
-        beat(made.engine, Process(f"{role}/default@host", role, "default", 4711, "0.1.0", seen - 7 * HOUR_MS, seen, own))
+        beat(
+            made.engine, Process(f"{role}/default@host", role, "default", 4711, "0.1.0", seen - 7 * HOUR_MS, seen, own)
+        )
 
 
 def result_of(check: Check, slot_ms: int, rng: random.Random, *, trouble: float = 0.002) -> Result:
@@ -160,7 +167,8 @@ def result_of(check: Check, slot_ms: int, rng: random.Random, *, trouble: float 
     code = 200 if check.kind == "http" else None
     common = {"check_id": check.id, "location": "default", "slot_ms": slot_ms, "started_ms": slot_ms + 4}
     if rng.random() < trouble:
-        return Result(**common, status=Status.DOWN, reason=Reason.HTTP_STATUS, message="503 Service Unavailable", code=503, duration_s=total, phases=phases)  # fmt: skip
+        bad = {"status": Status.DOWN, "reason": Reason.HTTP_STATUS, "message": "503 Service Unavailable", "code": 503}
+        return Result(**common, **bad, duration_s=total, phases=phases)
     return Result(**common, status=Status.UP, duration_s=total, code=code, phases=phases, metrics=metrics)
 
 
@@ -181,6 +189,7 @@ def history(made: Made, hours: float, every_s: float = 30.0, *, until_ms: int | 
 
 
 def batches(checks: list[Check], from_ms: int, to_ms: int, step_ms: int, rng: random.Random) -> Iterator[list[Result]]:
+    checks = [check for check in checks if check.kind != "heartbeat"]
     batch: list[Result] = []
     slot_ms = from_ms - from_ms % step_ms
     while slot_ms + step_ms <= to_ms:
@@ -192,7 +201,9 @@ def batches(checks: list[Check], from_ms: int, to_ms: int, step_ms: int, rng: ra
     yield batch
 
 
-def fail(made: Made, messages: Mapping[str, tuple[Status, Reason, str]], *, minutes: float = 22, every_s: float = 30.0) -> None:
+def fail(
+    made: Made, messages: Mapping[str, tuple[Status, Reason, str]], *, minutes: float = 22, every_s: float = 30.0
+) -> None:
     """From `minutes` ago on these checks answer badly, all the others well."""
     rng = random.Random(11)
     writer = ResultWriter(made.engine)
@@ -200,7 +211,8 @@ def fail(made: Made, messages: Mapping[str, tuple[Status, Reason, str]], *, minu
     step_ms = int(every_s * 1000)
     slots = range(end_ms - int(minutes * 60_000), end_ms, step_ms)
     results = []
-    for index, check in enumerate(checks_of(made).values()):
+    asked = [check for check in checks_of(made).values() if check.kind != "heartbeat"]
+    for index, check in enumerate(asked):
         for slot_ms in [*(slot - 40 * index for slot in slots), end_ms - 500]:
             result = result_of(check, slot_ms, rng, trouble=0)
             if check.id in messages:
@@ -230,5 +242,27 @@ def break_database(made: Made) -> None:
     )
 
 
-def known_kinds() -> set[str]:
-    return set(kinds())
+def open_incident(made: Made, root: str = "shop/db", said: str = "connection refused by 127.0.0.1:5432") -> str:
+    """An open incident, as the alert engine writes it."""
+    at_ms = now_ms() - 21 * 60_000
+    waiting = ("shop/app-1", "shop/app-2", "shop/login", "shop/db-replica") if root == "shop/db" else ()
+    incident = Incident(
+        id=new_id(at_ms),
+        key=root,
+        state=IncidentState.OPEN,
+        severity=Severity.PAGE,
+        root=root,
+        members=tuple(Member(target, at_ms) for target in (root, *waiting)),
+        title=f"{root} is down: {said}",
+        cause=said,
+        reason="tcp_refused",
+        opened_ms=at_ms,
+        seq=2,
+    )
+    events = [
+        IncidentEvent(incident.id, 1, at_ms, "opened", said),
+        IncidentEvent(incident.id, 2, at_ms + 30_000, "joined", ", ".join(waiting)),
+    ]
+    with writing(made.engine) as connection:
+        write_incidents(connection, [incident], events)
+    return incident.id
