@@ -1,7 +1,7 @@
 """How much does the whole worker cost, and how punctual is it? Real processes: nginx, the worker, a peer.
 
-    python tests/bench/worker_http.py                  1,000 http checks at 10 s for two minutes
-    python tests/bench/worker_http.py --unpaced        as many checks as it can, beside prometheus-blackbox-exporter
+python tests/bench/worker_http.py                  1,000 http checks at 10 s for two minutes
+python tests/bench/worker_http.py --unpaced        as many checks as it can, beside prometheus-blackbox-exporter
 """
 
 import argparse
@@ -149,7 +149,9 @@ def measure_peer(folder: Path, port: int, seconds: float) -> float | None:
     )
     listen = free_port()
     url = f"http://127.0.0.1:{listen}/probe?module=http&target=http://127.0.0.1:{port}/1"
-    with running(program, f"--config.file={conf}", f"--web.listen-address=127.0.0.1:{listen}", "--log.level=error") as peer:
+    with running(
+        program, f"--config.file={conf}", f"--web.listen-address=127.0.0.1:{listen}", "--log.level=error"
+    ) as peer:
         wait_for_port(listen)
         count, cpu, until = 0, cpu_s(peer), time.monotonic() + seconds
 
