@@ -80,13 +80,18 @@ def succeeded(delivery: Delivery, now_ms: int, code: int | None) -> Outcome:
     return Outcome("sent", now_ms, delivery.attempts + 1, delivery.refusals, code, "")
 
 
+def is_too_old(delivery: Delivery, now_ms: int) -> bool:
+    """True where nobody wants to hear it any more: a day for a page, six hours for a warning."""
+    limit_ms = _TEST_GIVE_UP_MS if delivery.kind == "test" else _GIVE_UP_MS[Severity(delivery.severity)]
+    return now_ms - delivery.created_ms >= limit_ms
+
+
 def failed(delivery: Delivery, error: DeliveryError, now_ms: int, chance: random.Random) -> Outcome:
     """The receiver has it not, as far as we know: full jitter on 5 s … 5 min, for a day (a page) or six hours."""
     attempts = delivery.attempts + 1
     refusals = delivery.refusals + (1 if error.permanent or error.gone else 0)
-    limit_ms = _TEST_GIVE_UP_MS if delivery.kind == "test" else _GIVE_UP_MS[Severity(delivery.severity)]
     refused = refusals >= _REFUSALS or (refusals and delivery.kind == "test")
-    if error.gone or refused or now_ms - delivery.created_ms >= limit_ms:
+    if error.gone or refused or is_too_old(delivery, now_ms):
         return Outcome("dead", now_ms, attempts, refusals, error.code, error.text)
     cap_s = _CAPS_S[min(attempts, len(_CAPS_S) - 1)]
     wait_ms = int(chance.uniform(0, cap_s) * 1000)

@@ -9,7 +9,6 @@ from typing import Any
 from alerts.announce import Kind
 from alerts.condition import Condition
 from alerts.incident import Incident, Level, Severity, notification_id
-from probes.duration import format_duration
 from probes.redact import clean
 from probes.result import Reason
 from probes.target import Estate
@@ -85,7 +84,8 @@ class Message:
     def subject(self) -> str:
         """One line: `[DOWN] shop: database shop/db refuses connections — web and app affected`."""
         site = f"{self.site}: " if self.site else ""
-        return f"[{self.word}] {site}{self.title}{_SUFFIX.get(self.kind, '')}"[:250]
+        text = f"[{self.word}] {site}{self.title}{_SUFFIX.get(self.kind, '')}"
+        return " ".join(text.split())[:250]
 
     @property
     def word(self) -> str:
@@ -215,7 +215,7 @@ def lines(message: Message) -> list[str]:
         text.append(f"Cause:    {message.cause}")
     text.append(f"Since:    {utc(message.opened_ms)}")
     if message.resolved_ms is not None:
-        lasted = format_duration(max(0, round((message.resolved_ms - message.opened_ms) / 1000)))
+        lasted = lasting(message.resolved_ms - message.opened_ms)
         text.append(f"Resolved: {utc(message.resolved_ms)}, {message.closed_as}, after {lasted}")
     if message.members:
         text += ["", "Targets:"]
@@ -224,6 +224,14 @@ def lines(message: Message) -> list[str]:
     if message.status == "firing":
         text.append(f"Acknowledge there, or: backwatch incident ack {message.incident_id}")
     return text
+
+
+def lasting(length_ms: int) -> str:
+    """A time span for people, in its two largest units."""
+    seconds = max(0, round(length_ms / 1000))
+    parts = [(seconds // 86400, "d"), (seconds // 3600 % 24, "h"), (seconds // 60 % 60, "min"), (seconds % 60, "s")]
+    told = [f"{count} {unit}" for count, unit in parts if count]
+    return " ".join(told[:2]) or "0 s"
 
 
 def utc(at_ms: int) -> str:

@@ -23,6 +23,7 @@ from alerts.delivery import (
     collapse,
     failed,
     is_broken,
+    is_too_old,
     may_be_silenced,
     succeeded,
 )
@@ -116,7 +117,8 @@ class Outbox:
     ) -> Delivery | None:
         """What of a line is ours to send now; what that makes superfluous is superseded, the rest put off."""
         line.sort(key=lambda delivery: delivery.seq)
-        newest, older = collapse(line, any(delivery.last_error.startswith("silenced") for delivery in line))
+        held = any(delivery.last_error.startswith("silenced") for delivery in line)
+        newest, older = collapse(line, held)
         if newest is None:
             outbox.supersede(connection, older, "over before anybody was told")
             return None
@@ -126,6 +128,9 @@ class Outbox:
         if silence is not None and may_be_silenced(newest, older):
             for delivery in line:
                 outbox.defer(connection, delivery, now_ms + _LOOK_AGAIN_MS, f"silenced by {silence.id}")
+            return None
+        if is_too_old(newest, now_ms) and not held:
+            outbox.give_up(connection, line, f"given up: {newest.last_error or 'never got its turn'}")
             return None
         if not self._claim(connection, newest, now_ms):
             return None

@@ -60,8 +60,13 @@ def dial(host: str, port: int, deadline: Deadline) -> Line:
     started = time.monotonic()
     sock = _race(addresses, port, deadline, place(host, port), phases)
     connect_s = time.monotonic() - started
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return Line(sock, sock.getpeername()[0], Phases(dns_s=dns_s, connect_s=connect_s))
+    phases = Phases(dns_s=dns_s, connect_s=connect_s)
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return Line(sock, sock.getpeername()[0], phases)
+    except OSError as error:  # a peer may accept and reset before we get to look
+        sock.close()
+        raise tcp_failure(OSError(errno.ECONNRESET, "reset"), place(host, port), phases) from error
 
 
 def place(host: str, port: int) -> str:
@@ -126,7 +131,7 @@ def _race(addresses: Sequence[str], port: int, deadline: Deadline, where: str, p
                     assert isinstance(sock, socket.socket)  # noqa: S101 — only sockets are registered
                     selector.unregister(sock)
                     if not (code := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)):
-                        sock.settimeout(deadline.remaining_s())
+                        sock.settimeout(max(ROUNDING_S, end - time.monotonic()))
                         return sock
                     sock.close()
                     failure = tcp_failure(OSError(code, os.strerror(code)), where, phases)

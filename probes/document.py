@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import re
 import types
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -21,6 +22,21 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 _MERGED_BY_NAME = ("sites", "notifiers", "slos")
 _MERGED_AS_LIST = ("routes", "maintenance")
 _MISSING = object()
+# Pydantic speaks Python; who writes YAML knows lists, not tuples.
+_WORDS = {
+    "tuple_type": "must be a list",
+    "list_type": "must be a list",
+    "dict_type": "must be keys and values",
+    "model_type": "must be keys and values",
+    "string_type": "must be a text: put it in quotes",
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,36 +92,47 @@ class Document:
         """A problem at a path; where the path does not exist, its nearest parent gives the line. Secrets are masked."""
         file, line = self._place(path)
         redactor = Redactor(self.secrets)
-        words = mask_url(redactor.mask(clean(message, 400)))
-        return Problem(file, line, write_path(path), words, redactor.mask(clean(suggestion, 200)))
+        # Masked before it is cut: half a secret is still one.
+        words = clean(mask_url(redactor.mask(message)), 400)
+        return Problem(file, line, write_path(path), words, clean(redactor.mask(suggestion), 200))
 
     def is_broken(self, path: KeyPath) -> bool:
         """Whether something at or below the path has been reported already."""
         return any(broken[: len(path)] == path for broken in self._broken)
 
     def validate(
-        self, model: type[ModelT], path: KeyPath, value: Any = _MISSING
+        self, model: type[ModelT], path: KeyPath, value: Any = _MISSING, also_known: Iterable[str] = ()
     ) -> tuple[ModelT | None, list[Problem]]:
-        """A section as a frozen model, or its problems; `value` stands in for what the document has at the path."""
+        """A section as a frozen model, or its problems; `value` stands in for what the document has at the path.
+
+        `also_known` are keys of the section that are read elsewhere: they are suggested for unknown ones.
+        """
         given = self.get(path, {}) if value is _MISSING else value
         try:
             return model.model_validate({} if given is None else given), []
         except ValidationError as error:
-            found = error.errors(include_url=False, include_input=False, include_context=False)
-            problems = [self._translate(model, path, details) for details in found]
+            found = error.errors(include_url=False, include_input=False)
+            problems = [self._translate(model, path, details, also_known) for details in found]
             return None, [problem for problem in problems if problem is not None]
 
-    def _translate(self, model: type[BaseModel], path: KeyPath, error: ErrorDetails) -> Problem | None:
+    def _translate(
+        self, model: type[BaseModel], path: KeyPath, error: ErrorDetails, also_known: Iterable[str]
+    ) -> Problem | None:
         at = self._real_path(path, error)
         if at in self._broken:
             return None
         key = str(at[-1]) if at else ""
         if error["type"] == "extra_forbidden":
-            known = fields_at(model, at[len(path) : -1])
+            known = [*fields_at(model, at[len(path) : -1]), *(also_known if len(at) == len(path) + 1 else ())]
             return self.problem(at, f"unknown key {key!r}", suggest(key, known))
         if error["type"] == "missing":
             description = _description_of(model, at[len(path) :])
             return self.problem(at[:-1], f"{key!r} is missing" + (f": {description}" if description else ""))
+        if error["type"] in {"enum", "literal_error"} and isinstance(word := self.get(at), str | int | float):
+            known = re.findall(r"'([^']*)'", error.get("ctx", {}).get("expected", ""))
+            return self.problem(at, f"{str(word)!r} is none of {', '.join(known)}", suggest(str(word), known, few=0))
+        if error["type"] in _WORDS:
+            return self.problem(at, _WORDS[error["type"]])
         message = error["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
         message = message[0].lower() + message[1:] if message.startswith(("Input should", "String should")) else message
         message = message.replace("input should", "should").replace("string should", "should")
@@ -267,8 +294,8 @@ def write_path(path: KeyPath) -> str:
     return text
 
 
-def suggest(word: str, known: Iterable[str]) -> str:
-    """`did you mean 'url'?`, or what there is where it is little, or nothing."""
+def suggest(word: str, known: Iterable[str], few: int = 16) -> str:
+    """`did you mean 'url'?`, or all that there is where that is at most `few` words, or nothing."""
     names = sorted(set(known))
     close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
     if not close:
@@ -276,7 +303,7 @@ def suggest(word: str, known: Iterable[str]) -> str:
         close = [lowered[name] for name in difflib.get_close_matches(word.lower(), lowered, n=1, cutoff=0.6)]
     if close:
         return f"did you mean {close[0]!r}?"
-    return f"known: {', '.join(names)}" if 0 < len(names) <= 16 else ""
+    return f"known: {', '.join(names)}" if 0 < len(names) <= few else ""
 
 
 def fields_at(model: type[BaseModel], path: KeyPath) -> list[str]:

@@ -1,7 +1,7 @@
 """What is watched, as configured: sites, targets and checks, their ids, who needs whom."""
 
 import importlib.util
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from probes.document import Document, KeyPath, Problem, suggest
@@ -52,9 +52,7 @@ class EstateReader:
         self._paths[target_id] = path
         keys = self._model(TargetKeys, path, given)
         if keys is None:
-            rest = given if isinstance(given, dict) else {}
-            checks = rest.get("checks")
-            keys = TargetKeys(tier=Tier.APP, checks=tuple(checks) if isinstance(checks, list) else ())
+            keys = _what_is_sound(given)
         checks = [
             self._read_check(site, name, keys.tier, entry, (*path, "checks", number))
             for number, entry in enumerate(keys.checks)
@@ -81,7 +79,7 @@ class EstateReader:
             return None
         common, options = split_keys(given, kind)
         keys = self._model(CheckKeys, path, common)
-        asked = self._model(kind.Options, path, options)
+        asked = self._model(kind.Options, path, options, CheckKeys.model_fields)
         expect = common.get("expect")
         found = read_expectations(self._document, (*path, "expect"), expect if isinstance(expect, dict) else {}, kind)
         self._problems += found.problems
@@ -179,8 +177,8 @@ class EstateReader:
         if not is_slug(name):
             self._add(path, f"{name!r} is no {noun} id: {SLUG_WORDS}", "put the name for people into title")
 
-    def _model(self, model: Any, path: KeyPath, given: Any) -> Any:
-        found, problems = self._document.validate(model, path, given)
+    def _model(self, model: Any, path: KeyPath, given: Any, also_known: Iterable[str] = ()) -> Any:
+        found, problems = self._document.validate(model, path, given, also_known)
         self._problems += problems
         return found
 
@@ -193,6 +191,15 @@ def split_keys(given: Mapping[str, Any], kind: type[Probe]) -> tuple[dict[str, A
     own = kind.Options.model_fields
     common = {key: value for key, value in given.items() if key in CheckKeys.model_fields and key not in own}
     return common, {key: value for key, value in given.items() if key not in common}
+
+
+def _what_is_sound(given: Any) -> TargetKeys:
+    """Of a target with mistakes: enough to find the mistakes in its checks and in what it needs."""
+    lists = {key: given.get(key) if isinstance(given, dict) else None for key in ("checks", "needs", "soft_needs")}
+    sound: dict[str, Any] = {key: tuple(value) for key, value in lists.items() if isinstance(value, list)}
+    for key in ("needs", "soft_needs"):
+        sound[key] = tuple(name for name in sound.get(key, ()) if isinstance(name, str))
+    return TargetKeys(tier=Tier.APP, **sound)
 
 
 def _other_name(kind: type[Probe]) -> str:

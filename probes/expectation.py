@@ -26,6 +26,8 @@ LEVELS: Mapping[str, Literal[Status.DEGRADED, Status.DOWN]] = {"degraded": Statu
 
 _FOR = re.compile(r"\s*([0-9]{1,3})\s+of\s+([0-9]{1,3})\s*")
 _PERCENT = re.compile(r"\s*(-?[0-9]+(?:\.[0-9]+)?)\s*%\s*")
+_SIZES = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+_SIZE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?B|[KMG]iB)\s*", re.IGNORECASE)
 _LONGEST_WINDOW = 100
 
 
@@ -105,7 +107,7 @@ def _flatten(name: str, value: Any, path: KeyPath) -> Iterator[tuple[str, Any, K
 
 def _read_limit(limit: Limit, value: Any) -> Limit:
     if not isinstance(value, dict):
-        return replace(limit, bound=read_bound(value))
+        return replace(limit, bound=read_bound(value, limit.metric))
     unknown = [key for key in value if key not in {"above", "below", "for"}]
     if unknown:
         raise ValueError(f"unknown key {unknown[0]!r}: a limit has above or below, and for")
@@ -113,22 +115,25 @@ def _read_limit(limit: Limit, value: Any) -> Limit:
     if len(sides) != 1:
         raise ValueError("a limit has either above or below")
     times, of = _read_for(value["for"]) if "for" in value else (limit.times, limit.of)
-    return replace(limit, bound=read_bound(value[sides[0]]), worse=sides[0], times=times, of=of)
+    return replace(limit, bound=read_bound(value[sides[0]], limit.metric), worse=sides[0], times=times, of=of)
 
 
-def read_bound(value: Any) -> float:
-    """A number, `80%` (0.8) or a duration (seconds). Raises ValueError."""
+def read_bound(value: Any, metric: str) -> float:
+    """A number, `80%` (0.8), a duration (seconds, days for `…days_left`), `2GB` (bytes). Raises ValueError."""
     if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
         return float(value)
     if isinstance(value, str):
         if percent := _PERCENT.fullmatch(value):
             return float(percent[1]) / 100
+        if size := _SIZE.fullmatch(value):
+            return float(size[1]) * _SIZES[size[2].upper()]
         try:
-            return float(value) if re.fullmatch(r"\s*-?[0-9.]+\s*", value) else parse_duration(value)
+            if re.fullmatch(r"\s*-?[0-9.]+\s*", value):
+                return float(value)
+            return parse_duration(value) / (UNITS_S["d"] if metric.endswith("days_left") else 1)
         except ValueError:
             pass
-    units = " ".join(UNITS_S)
-    raise ValueError(f"{str(value)[:40]!r} is no bound: a number, a ratio such as 80%, or a duration ({units})")
+    raise ValueError(f"{str(value)!r} is no bound: write 0.8, 80%, 800ms or 2GB")
 
 
 def _read_for(value: Any) -> tuple[int, int]:

@@ -47,7 +47,7 @@ def check_addresses(host: str, addresses: Iterable[str]) -> None:
 @lru_cache(maxsize=16384)
 def literal_address(host: str) -> str | None:
     """The address that a URL's host spells, in any form a resolver takes (`127.1`, `0x7f000001`); None for a name."""
-    bare = host.strip("[]").partition("%")[0]
+    bare = host.strip("[]").partition("%")[0].rstrip(".")
     try:
         return str(ip_address(bare))
     except ValueError:

@@ -103,10 +103,10 @@ def shake(
     Raises Failure with a tls_* reason, the socket closed.
     """
     started = time.monotonic()
-    sock.settimeout(deadline.remaining_s())
     secured = context.wrap_socket(sock, server_hostname=server_name, do_handshake_on_connect=False)
     try:
         with CutOff(deadline, secured.fileno()):
+            secured.settimeout(deadline.remaining_s())
             secured.do_handshake()
     except Failure as failure:
         secured.close()

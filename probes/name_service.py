@@ -60,7 +60,7 @@ def read_name_service(hosts: Path = HOSTS, resolv_conf: Path = RESOLV_CONF) -> N
     except (OSError, dns.exception.DNSException):
         return NameService(hosts=read_hosts(hosts))
     servers = tuple((str(server), 53) for server in resolver.nameservers)
-    search = tuple(domain.to_text() for domain in resolver.search if domain.labels != (b"",))
+    search = tuple(domain.to_text(omit_final_dot=True) for domain in resolver.search if domain.labels != (b"",))
     return NameService(servers or NameService().servers, search, resolver.ndots or 1, read_hosts(hosts))
 
 

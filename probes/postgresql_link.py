@@ -1,6 +1,5 @@
 """How is a PostgreSQL session opened with each step timed, and what do its errors mean?"""
 
-import os
 import select
 import time
 from dataclasses import dataclass
@@ -188,11 +187,12 @@ def _finish_connecting(wire: "PGconn", clock: _Clock, deadline: Deadline, connec
 def _refusal(wire: "PGconn") -> Failure:
     text = wire.get_error_message("utf-8").strip()
     # "connection to server at "127.0.0.1", port 5432 failed: FATAL:  …": only the last part says something new.
-    words = " ".join(text.rsplit(" failed: ", 1)[-1].removeprefix("FATAL:").split())
+    last = text.rsplit(" failed: ", 1)[-1].split("\n", 1)[0]  # what follows are hints for people at a prompt
+    words = " ".join(last.removeprefix("FATAL:").split())
     reason = next((reason for reason, parts in _WORDS if any(part in text for part in parts)), None)
     if reason is None:
         reason = Reason.AUTH_FAILED if wire.used_password else Reason.PROTOCOL_ERROR
-    return Failure(reason, words or os.strerror(0))
+    return Failure(reason, words or "the connection failed without a word")
 
 
 def failure_of(error: "psycopg.Error", password: str | None, phases: Phases, metrics: dict[str, float]) -> Failure:

@@ -16,12 +16,12 @@ def is_slug(text: str) -> bool:
     return _SLUG.fullmatch(text) is not None
 
 
-SLUG_WORDS = "ids are lower-case ASCII letters, digits, '-', '_' and '.', starting with a letter or digit, up to 63"
+SLUG_WORDS = "up to 63 lower-case ASCII letters, digits, '-', '_' and '.', the first a letter or digit"
 
 
 def _check_slug(text: str) -> str:
     if not is_slug(text):
-        raise ValueError(f"{text[:70]!r} is no id: {SLUG_WORDS}")
+        raise ValueError(f"{text!r} is no id: {SLUG_WORDS}")
     return text
 
 

@@ -57,8 +57,8 @@ class Url:
 @lru_cache(maxsize=16384)
 def read_url(text: str) -> Url:
     """Take a URL apart. Raises UrlError for anything but http(s) with a valid host and port."""
-    if any(ord(char) < 0x20 or char == "\x7f" for char in text):
-        raise UrlError("control characters in the URL")
+    if any(ord(char) < 0x20 or char in "\x7f\\" for char in text):
+        raise UrlError("control characters or a backslash in the URL")
     try:
         parts = urlsplit(text.strip())
         scheme, port = parts.scheme.lower(), parts.port

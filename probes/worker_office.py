@@ -167,6 +167,7 @@ class WorkerOffice:
             "checks_per_s": round((worker.finished - count) / max(now - then, 0.001), 2),
             "lateness_p50_s": percentile(lateness, 0.50),
             "lateness_p99_s": percentile(lateness, 0.99),
+            "missed": worker.missed,
             "in_flight": worker.in_flight,
             "threads_stuck": worker.threads_stuck,
             "queue": writer.waiting,

@@ -188,10 +188,10 @@ def _say(error: yaml.YAMLError, text: str) -> Flaw:
         lines = text.splitlines()
         around = lines[max(0, line - 2) : line]
         if any("\t" in row[: len(row) - len(row.lstrip())] for row in around):
-            return Flaw(line, (), f"no YAML: {words}", "indent with spaces, not tabs")
+            return Flaw(line, (), f"is not YAML: {words}", "indent with spaces, not tabs")
         if any("${" in row for row in around):
-            return Flaw(line, (), f"no YAML: {words}", "put quotes around texts with ${…}")
-        return Flaw(line, (), f"no YAML: {words}", "quote texts with ': ', '#', '{' or '*'" if mark else "")
+            return Flaw(line, (), f"is not YAML: {words}", "put quotes around texts with ${…}")
+        return Flaw(line, (), f"is not YAML: {words}", "quote texts with ': ', '#', '{' or '*'" if mark else "")
     position = getattr(error, "position", None)
     line = text[:position].count("\n") + 1 if isinstance(position, int) else 1
     return Flaw(line, (), "the file contains control characters")

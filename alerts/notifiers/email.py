@@ -76,6 +76,8 @@ class EmailNotifier(Notifier):
             except smtplib.SMTPRecipientsRefused as error:
                 raise _refused(error) from error
             except smtplib.SMTPResponseException as error:
+                if cutoff.expired:
+                    raise DeliveryError(f"no answer within {self.deadline_s:g} s") from error
                 raise _answered(error.smtp_code, error.smtp_error) from error
             except smtplib.SMTPNotSupportedError as error:
                 text = "the server does not offer STARTTLS; mail is not sent in the clear (security: starttls)"

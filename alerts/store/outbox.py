@@ -93,9 +93,18 @@ def defer(connection: Connection, delivery: Delivery, due_ms: int, why: str) -> 
 
 def supersede(connection: Connection, deliveries: Sequence[Delivery], why: str) -> None:
     """Something newer says it all, or nobody needs to know."""
+    _end(connection, deliveries, "superseded", why)
+
+
+def give_up(connection: Connection, deliveries: Sequence[Delivery], why: str) -> None:
+    """Too late to be of use."""
+    _end(connection, deliveries, "dead", why)
+
+
+def _end(connection: Connection, deliveries: Sequence[Delivery], state: str, why: str) -> None:
     for delivery in deliveries:
         statement = update(outbox).where(outbox.c.id == delivery.id, outbox.c.state == "pending")
-        connection.execute(statement.values(state="superseded", last_error=why[:500]))
+        connection.execute(statement.values(state=state, last_error=why[:500]))
 
 
 def finish(engine: Engine, delivery: Delivery, owner: str, outcome: Outcome, state: NotifierState) -> None:

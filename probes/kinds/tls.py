@@ -2,7 +2,6 @@
 
 import select
 import ssl
-import time
 from collections.abc import Sequence
 from typing import ClassVar, Literal
 
@@ -163,17 +162,18 @@ def _describe(secured: ssl.SSLSocket, chain: Sequence[Certificate], ask: Ask) ->
 def _hear_afterwards(
     secured: ssl.SSLSocket, name: str, phases: Phases, metrics: dict[str, float], deadline: Deadline
 ) -> None:
-    wait_until = time.monotonic() + min(SETTLE_S + 2 * (phases.connect_s or 0.0), deadline.remaining_s())
+    wait_s = min(SETTLE_S + 2 * (phases.connect_s or 0.0), deadline.remaining_s())
     secured.setblocking(False)
-    while (left := wait_until - time.monotonic()) > 0 and select.select([secured], [], [], left)[0]:
-        try:
-            if not secured.recv(1):
-                return
-            return
-        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
-            return  # session tickets: the server is content
-        except ssl.SSLError as error:
-            failure = tls_failure(error, name, phases)
-            raise Failure(failure.reason, failure.message, phases=phases, metrics=metrics) from error
-        except OSError:
-            return  # closed after a complete handshake: nothing wrong with TLS
+    poller = select.poll()
+    poller.register(secured, select.POLLIN)
+    if not poller.poll(wait_s * 1000):
+        return
+    try:
+        secured.recv(1)
+    except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+        return  # session tickets: the server is content
+    except ssl.SSLError as error:
+        failure = tls_failure(error, name, phases)
+        raise Failure(failure.reason, failure.message, phases=phases, metrics=metrics) from error
+    except OSError:
+        return  # closed after a complete handshake: nothing wrong with TLS

@@ -12,7 +12,7 @@ from probes.store.database import reading
 from probes.store.due import DAY_MS, HOUR_MS
 from probes.store.rows import STATUSES, find_series, to_reason, with_names
 from probes.store.spans import Span, load_held, plan
-from probes.store.tables import hot
+from probes.store.tables import hot, within
 
 _BEFORE_MS = DAY_MS
 
@@ -72,15 +72,15 @@ def _parts(connection: Connection, series_id: int, span: Span) -> Iterator[tuple
 
 
 def _read(connection: Connection, series_id: int, span: Span) -> Sequence[Any]:
-    query = with_names().where(hot.c.slot_ms >= span.from_ms, hot.c.slot_ms < span.to_ms, hot.c.series_id == series_id)
-    return connection.execute(query.order_by(hot.c.slot_ms)).fetchall()
+    query = with_names().where(within(span.from_ms, span.to_ms), hot.c.series_id == series_id)
+    return connection.execute(query.order_by(hot.c.id)).fetchall()
 
 
 def _status_before(connection: Connection, series_id: int, from_ms: int) -> int | None:
     query = (
         select(hot.c.status)
-        .where(hot.c.slot_ms < from_ms, hot.c.slot_ms >= from_ms - _BEFORE_MS, hot.c.series_id == series_id)
-        .order_by(hot.c.slot_ms.desc())
+        .where(within(from_ms - _BEFORE_MS, from_ms), hot.c.series_id == series_id)
+        .order_by(hot.c.id.desc())
         .limit(1)
     )
     status: int | None = connection.scalar(query)

@@ -40,7 +40,7 @@ def open_database(url: str, *, durable: bool = False) -> Engine:
         connection.isolation_level = None  # transactions are ours: see begin()
         for pragma in (
             f"busy_timeout = {BUSY_TIMEOUT_MS}",
-            "page_size = 16384",
+            "page_size = 8192",
             "auto_vacuum = INCREMENTAL",
             f"synchronous = {'FULL' if durable else 'NORMAL'}",
             "journal_size_limit = 67108864",
@@ -95,7 +95,12 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
 def upsert(connection: Connection) -> Any:
     """The dialect's own `insert`, which knows `on_conflict_do_update` and `on_conflict_do_nothing`."""
-    if connection.dialect.name == "postgresql":
+    return upsert_of(connection.dialect.name)
+
+
+def upsert_of(dialect: str) -> Any:
+    """The `insert` of a dialect by its name."""
+    if dialect == "postgresql":
         from sqlalchemy.dialects import postgresql
 
         return postgresql.insert

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Engine, delete, func, select, text
 
 from probes.store.database import is_sqlite, reading, upsert, writing
 from probes.store.meta import ROLLED_MS, get_ms, put
-from probes.store.tables import due_hour, hot
+from probes.store.tables import SERIES_BITS, due_hour, hot, within
 
 HOUR_MS = 3_600_000
 DAY_MS = 86_400_000
@@ -85,12 +85,13 @@ def oldest(connection: Connection) -> int | None:
 
 
 def _hours_with_results(connection: Connection, from_ms: int, to_ms: int) -> Sequence[int]:
-    hours = []
-    at_ms: int | None = from_ms
-    while at_ms is not None:
+    hours: list[int] = []
+    at_ms = from_ms
+    while True:
         # One step a filled hour: the key begins with the time.
-        at_ms = connection.scalar(select(func.min(hot.c.slot_ms)).where(hot.c.slot_ms >= at_ms, hot.c.slot_ms < to_ms))
-        if at_ms is not None:
-            hours.append(hour_of(at_ms))
-            at_ms = hour_of(at_ms) + HOUR_MS
+        key = connection.scalar(select(func.min(hot.c.id)).where(within(at_ms, to_ms)))
+        if key is None:
+            return hours
+        hours.append(hour_of(key >> SERIES_BITS))
+        at_ms = hours[-1] + HOUR_MS
     return hours

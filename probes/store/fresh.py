@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, select
 
 from probes.store.rows import with_names
-from probes.store.tables import hot, series, state
+from probes.store.tables import hot, series, state, within
 
 LOOKBACK_MS = 3 * 3_600_000
 _CHUNK = 500
@@ -53,8 +53,6 @@ def _read(connection: Connection, wanted: Sequence[_Wanted]) -> list[Row[Any]]:
     for start in range(0, len(wanted), _CHUNK):
         after = {one.series_id: one.after_ms for one in wanted[start : start + _CHUNK]}
         to_ms = max(one.newest_ms for one in wanted[start : start + _CHUNK])
-        query = with_names().where(
-            hot.c.slot_ms > min(after.values()), hot.c.slot_ms <= to_ms, hot.c.series_id.in_(list(after))
-        )
+        query = with_names().where(within(min(after.values()) + 1, to_ms + 1), hot.c.series_id.in_(list(after)))
         found += [row for row in connection.execute(query) if row.slot_ms > after[row.series_id]]
     return found

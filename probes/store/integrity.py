@@ -7,7 +7,7 @@ from sqlalchemy import Connection, Engine, and_, case, func, or_, select, text
 from probes.store.database import is_sqlite, reading
 from probes.store.due import HOUR_MS
 from probes.store.meta import PRUNED_MS, ROLLED_MS, get_ms
-from probes.store.tables import due_hour, error, hot, rollup_d, rollup_h, series, state, summary
+from probes.store.tables import due_hour, error, hot, rollup_d, rollup_h, series, state, summary, within
 
 MAX_NAMED = 5
 
@@ -53,11 +53,10 @@ def _check_orphans(connection: Connection) -> list[str]:
 
 
 def _check_newest(connection: Connection) -> list[str]:
-    newest = select(hot.c.series_id, func.max(hot.c.slot_ms).label("slot_ms")).group_by(hot.c.series_id).subquery()
-    same = and_(hot.c.series_id == newest.c.series_id, hot.c.slot_ms == newest.c.slot_ms)
+    newest = select(hot.c.series_id, func.max(hot.c.id).label("id")).group_by(hot.c.series_id).subquery()
     differs = or_(
         state.c.slot_ms.is_(None),
-        state.c.slot_ms != newest.c.slot_ms,
+        state.c.slot_ms != hot.c.slot_ms,
         *(
             func.coalesce(state.c[name], -1) != func.coalesce(hot.c[name], -1)
             for name in ("status", "code", "total_us", "error_id")
@@ -65,7 +64,7 @@ def _check_newest(connection: Connection) -> list[str]:
     )
     query = (
         select(newest.c.series_id)
-        .join(hot, same)
+        .join(hot, hot.c.id == newest.c.id)
         .outerjoin(state, state.c.series_id == newest.c.series_id)
         .where(differs)
     )
@@ -102,7 +101,7 @@ def _check_rollups(connection: Connection) -> list[str]:
     hour = hot.c.slot_ms - hot.c.slot_ms % HOUR_MS
     counted = (
         select(hour.label("bucket_ms"), hot.c.series_id, func.count().label("n"))
-        .where(hot.c.slot_ms >= pruned_ms, hot.c.slot_ms < rolled_ms)
+        .where(within(pruned_ms, rolled_ms))
         .group_by(hour, hot.c.series_id)
         .subquery()
     )

@@ -3,15 +3,17 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from sqlalchemy import Connection, select
 
-from probes.store.database import upsert
+from probes.store.database import upsert_of
 from probes.store.rows import HotRow
-from probes.store.tables import hot, state
+from probes.store.tables import hot, key_of, state
 
 _CHUNK = 500
+_COLUMNS = tuple(column.name for column in state.c)
 
 
 @dataclass(slots=True)
@@ -30,9 +32,7 @@ def update_states(connection: Connection, rows: Sequence[HotRow]) -> None:
     _mend_late(connection, after)
     changed = [newest.values for series_id, newest in sorted(after.items()) if newest.values != before.get(series_id)]
     if changed:
-        insert = upsert(connection)(state)
-        columns = {column.name: insert.excluded[column.name] for column in state.c if not column.primary_key}
-        connection.execute(insert.on_conflict_do_update(index_elements=["series_id"], set_=columns), changed)
+        connection.execute(_upsert_state(connection.dialect.name), changed)
 
 
 def follow(before: Mapping[str, Any] | None, batch: Sequence[HotRow]) -> _Newest:
@@ -78,13 +78,21 @@ def mend(values: Mapping[str, Any], window: Sequence[tuple[int, int]]) -> dict[s
     return mended
 
 
+@cache
+def _upsert_state(dialect: str) -> Any:
+    # Once: building it takes longer than running it.
+    insert = upsert_of(dialect)(state)
+    columns = {column.name: insert.excluded[column.name] for column in state.c if not column.primary_key}
+    return insert.on_conflict_do_update(index_elements=["series_id"], set_=columns)
+
+
 def _load(connection: Connection, series_ids: Sequence[int]) -> dict[int, dict[str, Any]]:
     found: dict[int, dict[str, Any]] = {}
     for start in range(0, len(series_ids), _CHUNK):
         query = select(state).where(state.c.series_id.in_(series_ids[start : start + _CHUNK]))
         if connection.dialect.name == "postgresql":
             query = query.with_for_update()
-        found.update({row["series_id"]: dict(row) for row in connection.execute(query).mappings()})
+        found.update({row[0]: dict(zip(_COLUMNS, row, strict=True)) for row in connection.execute(query)})
     return found
 
 
@@ -97,8 +105,8 @@ def _mend_late(connection: Connection, after: Mapping[int, _Newest]) -> None:
     for start in range(0, len(ids), _CHUNK):
         query = (
             select(hot.c.series_id, hot.c.slot_ms, hot.c.status)
-            .where(hot.c.slot_ms >= min(late.values()), hot.c.series_id.in_(ids[start : start + _CHUNK]))
-            .order_by(hot.c.slot_ms)
+            .where(hot.c.id >= key_of(min(late.values())), hot.c.series_id.in_(ids[start : start + _CHUNK]))
+            .order_by(hot.c.id)
         )
         for series_id, slot_ms, status in connection.execute(query):
             windows[series_id].append((slot_ms, status))

@@ -1,6 +1,7 @@
 """How single results are written and read back."""
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 
 from sqlalchemy import Connection, Engine
 
@@ -12,7 +13,7 @@ from probes.store.interning import Interning
 from probes.store.meta import PRUNED_MS, ROLLED_MS, get_ms
 from probes.store.newest import update_states
 from probes.store.rows import HotRow, find_series, to_result, to_row, with_names
-from probes.store.tables import hot
+from probes.store.tables import hot, within
 
 
 class ResultWriter:
@@ -52,10 +53,10 @@ class ResultWriter:
     def _rows(self, connection: Connection, results: Sequence[Result]) -> list[HotRow]:
         series = self._interning.series_ids(connection, ((result.check_id, result.location) for result in results))
         errors = self._interning.error_ids(connection, results)
-        rows: dict[tuple[int, int], HotRow] = {}
+        rows: dict[int, HotRow] = {}
         for result, error_id in zip(results, errors, strict=True):
-            series_id = series[result.check_id, result.location]
-            rows.setdefault((result.slot_ms, series_id), to_row(result, series_id, error_id))
+            row = to_row(result, series[result.check_id, result.location], error_id)
+            rows.setdefault(row.id, row)
         return [rows[key] for key in sorted(rows)]
 
 
@@ -73,8 +74,8 @@ def load_results(  # noqa: PLR0917
         ids = list(find_series(connection, check_id, location))
         query = (
             with_names()
-            .where(hot.c.slot_ms >= from_ms, hot.c.slot_ms < to_ms, hot.c.series_id.in_(ids))
-            .order_by(hot.c.slot_ms.desc() if newest_first else hot.c.slot_ms)
+            .where(within(from_ms, to_ms), hot.c.series_id.in_(ids))
+            .order_by(hot.c.id.desc() if newest_first else hot.c.id)
         )
         rows = connection.execute(query.limit(limit) if limit is not None else query).fetchall() if ids else []
     return [to_result(row) for row in rows]
@@ -93,9 +94,17 @@ def load_fresh_results(engine: Engine, seen: Mapping[tuple[str, str], int]) -> l
 def _insert(connection: Connection, rows: Sequence[HotRow]) -> int:
     if not rows:
         return 0
-    insert = upsert(connection)(hot).on_conflict_do_nothing()
     if is_sqlite(connection):
         # Past SQLAlchemy's handling of parameters, which takes longer than SQLite itself.
-        return connection.exec_driver_sql(str(insert.compile(connection)), list(rows)).rowcount
+        return connection.exec_driver_sql(_sqlite_insert(), list(rows)).rowcount
+    insert = upsert(connection)(hot).on_conflict_do_nothing()
     named = [row._asdict() for row in rows]
     return connection.execute(insert, named, execution_options={"preserve_rowcount": True}).rowcount
+
+
+@cache
+def _sqlite_insert() -> str:
+    from sqlalchemy.dialects import sqlite
+
+    insert = sqlite.insert(hot).on_conflict_do_nothing()
+    return str(insert.compile(dialect=sqlite.dialect(), column_keys=HotRow._fields))

@@ -10,7 +10,7 @@ from probes.store.database import reading, writing
 from probes.store.due import day_of, hour_of
 from probes.store.maintenance import free_pages
 from probes.store.meta import PRUNED_MS, ROLLED_MS, get_ms, put
-from probes.store.tables import event, hot, push, rollup_d, rollup_h, run_request
+from probes.store.tables import event, hot, key_of, push, rollup_d, rollup_h, run_request
 
 PIECE = 5000
 PAUSE_S = 0.005
@@ -42,7 +42,7 @@ def prune(engine: Engine, retention: Retention, now_ms: int) -> int:
     raw_ms = _announce(engine, hour_of(now_ms - int(retention.raw_s * 1000)))
     hourly_ms = min(day_of(now_ms - int(retention.hourly_s * 1000)), day_of(raw_ms))
     daily_ms = now_ms - int(retention.daily_s * 1000)
-    gone = _delete_before(engine, hot, hot.c.slot_ms, raw_ms)
+    gone = _delete_before(engine, hot, hot.c.id, key_of(raw_ms))
     gone += _delete_before(engine, rollup_h, rollup_h.c.bucket_ms, hourly_ms)
     gone += _delete_before(engine, rollup_d, rollup_d.c.bucket_ms, day_of(daily_ms))
     gone += _delete_before(engine, event, event.c.at_ms, daily_ms)
@@ -63,17 +63,15 @@ def _announce(engine: Engine, before_ms: int) -> int:
     return pruned_ms
 
 
-def _delete_before(engine: Engine, table: Table, time_column: Column[Any], before_ms: int) -> int:
+def _delete_before(engine: Engine, table: Table, column: Column[Any], before: int) -> int:
     gone = 0
     while True:
         with reading(engine) as connection:
-            edge_ms = connection.scalar(
-                select(time_column).where(time_column < before_ms).order_by(time_column).offset(PIECE - 1).limit(1)
-            )
-        condition = time_column < before_ms if edge_ms is None else time_column <= edge_ms
+            edge = connection.scalar(select(column).where(column < before).order_by(column).offset(PIECE - 1).limit(1))
+        condition = column < before if edge is None else column <= edge
         with writing(engine) as connection:
             deleted = connection.execute(delete(table).where(condition)).rowcount
         gone += deleted
-        if edge_ms is None:
+        if edge is None:
             return gone
         time.sleep(PAUSE_S)

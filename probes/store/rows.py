@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Row, Select, select
 
 from probes.result import NO_PHASES, Phases, Reason, Result, Status
-from probes.store.tables import error, hot, series
+from probes.store.tables import SERIES_BITS, error, hot, key_of, series, within
 
 STATUS_CODES = {Status.UP: 0, Status.DEGRADED: 1, Status.DOWN: 2, Status.UNKNOWN: 3}
 STATUSES = (Status.UP, Status.DEGRADED, Status.DOWN, Status.UNKNOWN)
@@ -39,8 +39,7 @@ TALLIED = (
 class HotRow(NamedTuple):
     """A row of `hot`, its columns in order: a plain tuple is what drivers insert fastest."""
 
-    slot_ms: int
-    series_id: int
+    id: int
     status: int
     code: int | None
     total_us: int | None
@@ -53,6 +52,16 @@ class HotRow(NamedTuple):
     error_id: int | None
     metrics: str | None
 
+    @property
+    def slot_ms(self) -> int:
+        """The slot within the key."""
+        return self.id >> SERIES_BITS
+
+    @property
+    def series_id(self) -> int:
+        """The series within the key."""
+        return self.id & (1 << SERIES_BITS) - 1
+
 
 NO_PHASES_US = (None, None, None, None, None)
 
@@ -61,8 +70,7 @@ def to_row(result: Result, series_id: int, error_id: int | None) -> HotRow:
     """A result as its row; what no column can hold is kept as far as it goes."""
     phases = result.phases
     return HotRow(
-        result.slot_ms,
-        series_id,
+        key_of(result.slot_ms, series_id),
         STATUS_CODES[result.status],
         None if result.code is None else max(-MAX_INT, min(result.code, MAX_INT)),
         to_us(result.duration_s),
@@ -114,10 +122,10 @@ def find_series(connection: Connection, check_id: str, location: str | None = No
 def read_tallied(connection: Connection, from_ms: int, to_ms: int, series_ids: Iterable[int] | None = None) -> Rows:
     """What `Tally.add` reads, with from_ms <= slot_ms < to_ms, in slot order; of some series or all."""
     query = select(*TALLIED).outerjoin(error, error.c.id == hot.c.error_id)
-    query = query.where(hot.c.slot_ms >= from_ms, hot.c.slot_ms < to_ms)
+    query = query.where(within(from_ms, to_ms))
     if series_ids is not None:
         query = query.where(hot.c.series_id.in_(list(series_ids)))
-    return connection.execute(query.order_by(hot.c.slot_ms, hot.c.series_id)).fetchall()
+    return connection.execute(query.order_by(hot.c.id)).fetchall()
 
 
 def with_names() -> Select[Any]:

@@ -2,8 +2,9 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import median
 from typing import Any
 
@@ -12,17 +13,15 @@ from sqlalchemy import Connection, Engine, func, select
 from probes.store.database import reading, upsert, writing
 from probes.store.due import DAY_MS, HOUR_MS, day_of
 from probes.store.meta import ROLLED_MS, get_ms
+from probes.store.open_hour import NOTHING, Counts, count_since, to_counts
 from probes.store.rows import to_s
 from probes.store.sketch import Sketch
-from probes.store.tables import hot, rollup_d, rollup_h, series, summary
+from probes.store.tables import rollup_d, rollup_h, series, summary
 
 DAYS = 90
 HOURS = 24
 SLICE = 200
 
-Counts = tuple[int, int, int, int]
-"""Results by status: up, degraded, down, unknown."""
-NOTHING: Counts = (0, 0, 0, 0)
 _WINDOWS = {"uptime_24h": 1, "uptime_7d": 7, "uptime_30d": 30, "uptime_90d": DAYS}
 
 
@@ -76,9 +75,9 @@ def load_summaries(engine: Engine) -> dict[tuple[str, str], Summary]:
     )
     with reading(engine) as connection:
         rows = connection.execute(query).fetchall()
-        until_ms = min((row.until_ms for row in rows if row.until_ms is not None), default=0)
-        fresh = _count_since(connection, until_ms)
-    newest_ms = max((day_ms for by_day in fresh.values() for day_ms in by_day), default=day_of(until_ms))
+        until = frozenset(row.until_ms for row in rows if row.until_ms is not None)
+        fresh = count_since(engine, connection, until)
+    newest_ms = max((day_ms for by_day in fresh.values() for day_ms in by_day), default=day_of(max(until, default=0)))
     return {(row.check_id, row.location): _to_summary(row, fresh.get(row.id, {}), newest_ms) for row in rows}
 
 
@@ -133,11 +132,11 @@ def _load_days(connection: Connection, until_ms: int) -> dict[int, dict[int, Cou
     columns = [rollup_d.c[name] for name in ("bucket_ms", "series_id", "up", "degraded", "down", "unknown")]
     query = select(*columns).where(rollup_d.c.bucket_ms > today_ms - DAYS * DAY_MS)
     for bucket_ms, series_id, *counts in connection.execute(query):
-        days[series_id][bucket_ms] = _counts(counts)
+        days[series_id][bucket_ms] = to_counts(counts)
     sums = [func.sum(rollup_h.c[name]) for name in ("up", "degraded", "down", "unknown")]
     today = select(rollup_h.c.series_id, *sums).where(rollup_h.c.bucket_ms >= today_ms, rollup_h.c.bucket_ms < until_ms)
     for series_id, *counts in connection.execute(today.group_by(rollup_h.c.series_id)):
-        days[series_id][today_ms] = _counts(counts)
+        days[series_id][today_ms] = to_counts(counts)
     return days
 
 
@@ -151,28 +150,12 @@ def _load_hours(
     )
     hours: dict[int, list[tuple[int, Counts, bytes | None]]] = defaultdict(list)
     for bucket_ms, series_id, sketch, *counts in connection.execute(query.order_by(rollup_h.c.bucket_ms)):
-        hours[series_id].append((bucket_ms, _counts(counts), sketch))
+        hours[series_id].append((bucket_ms, to_counts(counts), sketch))
     return hours
 
 
-def _count_since(connection: Connection, from_ms: int) -> dict[int, dict[int, Counts]]:
-    day = hot.c.slot_ms - hot.c.slot_ms % DAY_MS
-    query = (
-        select(hot.c.series_id, day.label("day_ms"), hot.c.status, func.count())
-        .outerjoin(summary, summary.c.series_id == hot.c.series_id)
-        .where(hot.c.slot_ms >= from_ms, hot.c.slot_ms >= func.coalesce(summary.c.until_ms, 0))
-        .group_by(hot.c.series_id, day, hot.c.status)
-    )
-    fresh: dict[int, dict[int, Counts]] = defaultdict(dict)
-    for series_id, day_ms, status, count in connection.execute(query):
-        counts = list(fresh[series_id].get(day_ms, NOTHING))
-        counts[status] += count
-        fresh[series_id][day_ms] = _counts(counts)
-    return fresh
-
-
 def _to_summary(row: Any, fresh: Mapping[int, Counts], newest_ms: int) -> Summary:
-    counts = _counts([sum(counts[index] for counts in fresh.values()) for index in range(4)])
+    counts = to_counts([sum(counts[index] for counts in fresh.values()) for index in range(4)])
     ok, judged = counts[0] + counts[1], sum(counts[:3])
     ratios: dict[str, float | None] = {}
     for name in _WINDOWS:
@@ -192,17 +175,20 @@ def _to_summary(row: Any, fresh: Mapping[int, Counts], newest_ms: int) -> Summar
 
 def _bars(row: Any, fresh: Mapping[int, Counts], newest_ms: int) -> tuple[Counts, ...]:
     last_ms = day_of(row.until_ms - 1) if row.until_ms else newest_ms
-    stored = json.loads(row.bars) if row.bars else [NOTHING] * DAYS
-    bars = {last_ms - (DAYS - 1 - age) * DAY_MS: _counts(counts) for age, counts in enumerate(stored)}
+    bars = list(_parse_bars(row.bars)) if row.bars else [NOTHING] * DAYS
+    gone = max(0, newest_ms - last_ms) // DAY_MS
+    bars = (bars + [NOTHING] * gone)[-DAYS:]
+    first_ms = max(last_ms, newest_ms) - (DAYS - 1) * DAY_MS
     for day_ms, counts in fresh.items():
-        bars[day_ms] = _counts(sum(pair) for pair in zip(bars.get(day_ms, NOTHING), counts, strict=True))
-    today_ms = max(last_ms, newest_ms)
-    return tuple(bars.get(today_ms - (DAYS - 1 - age) * DAY_MS, NOTHING) for age in range(DAYS))
+        index = (day_ms - first_ms) // DAY_MS
+        if index >= 0:
+            bars[index] = to_counts(sum(pair) for pair in zip(bars[index], counts, strict=True))
+    return tuple(bars)
 
 
-def _counts(values: Iterable[Any]) -> Counts:
-    up, degraded, down, unknown = (int(value) for value in values)
-    return up, degraded, down, unknown
+@lru_cache(maxsize=4000)  # written hourly, looked at every few seconds
+def _parse_bars(text: str) -> tuple[Counts, ...]:
+    return tuple(to_counts(counts) for counts in json.loads(text))
 
 
 def _whole(us: float | None) -> int | None:

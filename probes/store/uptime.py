@@ -12,7 +12,7 @@ from probes.store.database import reading
 from probes.store.due import DAY_MS, HOUR_MS, hour_of
 from probes.store.rows import find_series
 from probes.store.spans import Held, Span, load_held, plan
-from probes.store.tables import hot
+from probes.store.tables import hot, within
 
 _COUNTS = ("bucket_ms", "up", "degraded", "down", "unknown")
 _BEFORE_MS = 7 * DAY_MS
@@ -127,7 +127,7 @@ def _read_raw(connection: Connection, series_id: int, span: Span) -> list[Piece]
     hour = hot.c.slot_ms - hot.c.slot_ms % HOUR_MS
     query = (
         select(hour.label("hour_ms"), hot.c.status, func.count().label("n"))
-        .where(hot.c.slot_ms >= span.from_ms, hot.c.slot_ms < span.to_ms, hot.c.series_id == series_id)
+        .where(within(span.from_ms, span.to_ms), hot.c.series_id == series_id)
         .group_by(hour, hot.c.status)
     )
     counts: dict[int, list[int]] = defaultdict(lambda: [0, 0, 0, 0])

@@ -1,12 +1,16 @@
 """A small shop to be judged, and a store to judge it in."""
 
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
 
 from alerts.check_state import CheckState, State
+from alerts.message import Affected, Message
 from probes.probe import Expect, Options, Probe
 from probes.store.database import open_database
 from probes.store.schema import upgrade
@@ -100,3 +104,74 @@ def engine(database: str) -> Iterator[Engine]:
     engine = open_database(database, durable=True)
     yield engine
     engine.dispose()
+
+
+@dataclass
+class Got:
+    """One request that a receiver took."""
+
+    headers: dict[str, str]
+    body: bytes
+
+
+@dataclass
+class Receiver:
+    """A real HTTP server that answers as it is told: each entry of `answers` once, then 200."""
+
+    url: str
+    got: list[Got] = field(default_factory=list)
+    answers: list[Callable[[BaseHTTPRequestHandler], None]] = field(default_factory=list)
+
+    def answer(self, code: int, body: str = "", **headers: str) -> None:
+        def reply(handler: BaseHTTPRequestHandler) -> None:
+            handler.send_response(code)
+            for name, value in headers.items():
+                handler.send_header(name.replace("_", "-"), value)
+            handler.send_header("Content-Length", str(len(body)))
+            handler.end_headers()
+            handler.wfile.write(body.encode())
+
+        self.answers.append(reply)
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            made.got.append(Got({name.lower(): value for name, value in self.headers.items()}, body))
+            if made.answers:
+                made.answers.pop(0)(self)
+                return
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    made = Receiver(f"http://127.0.0.1:{server.server_port}/hook")
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    yield made
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def message() -> Message:
+    """A page about the database, its dependents attached, with hostile text in it."""
+    members = tuple(
+        Affected(f"shop/{name}", name, tier, "down", "<b>refused</b>\u202e", 1_700_000_000_000)
+        for name, tier in (("db", "database"), ("app", "app"), ("web", "web"))
+    )
+    return Message(
+        id="abcdefghijklmnopqrstuvwxyz", incident_id="01HF7YAT00ABCDEFGHJKMNPQRS", seq=3, kind="fire", severity="page",
+        status="firing", site="shop", root="shop/db", tier="database",
+        title="database shop/db refuses connections — app and web affected", cause="<script>alert(1)</script>",
+        reason="tcp_refused", members=members, opened_ms=1_700_000_000_000, resolved_ms=None, at_ms=1_700_000_010_000,
+        url="http://127.0.0.1:8501/incidents?incident=01HF7YAT00ABCDEFGHJKMNPQRS", external_url="http://127.0.0.1:8501",
+    )  # fmt: skip

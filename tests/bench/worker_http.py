@@ -6,7 +6,6 @@ python tests/bench/worker_http.py --unpaced        as many checks as it can, bes
 
 import argparse
 import json
-import os
 import shutil
 import signal
 import socket
@@ -94,8 +93,8 @@ def write_config(folder: Path, port: int, checks: int, interval: str) -> Path:
             ],
         }
     document = {
-        "defaults": {"interval": interval, "timeout": "5s" if interval != "200ms" else "200ms"},
-        "worker": {"max_in_flight": 200},
+        "defaults": {"interval": interval, "timeout": "5s" if interval == "10s" else "1s"},
+        "worker": {"max_in_flight": 500},
         "sites": {"bench": {"targets": targets}},
     }
     config = folder / "backwatch.yaml"
@@ -124,6 +123,7 @@ def measure(folder: Path, config: Path, seconds: float) -> dict[str, float]:
     return {
         "results_per_s": rate,
         "results_stored": after["results"],
+        "missed": after["missed"],
         "cpu_us_per_check": spent / took / rate * 1e6,
         "cpu_s_per_1000_checks": spent / took / rate * 1000,
         "checks_per_cpu_s": rate / (spent / took),
@@ -171,17 +171,16 @@ def measure_peer(folder: Path, port: int, seconds: float) -> float | None:
 def main() -> None:
     """Print the figures, one a line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--checks", type=int, default=1000)
+    parser.add_argument("--checks", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=120)
     parser.add_argument("--unpaced", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="backwatch-bench-") as name:
         folder = Path(name)
-        os.chmod(folder, 0o755)
+        folder.chmod(0o755)
         with web_server(folder) as port:
-            # Unpaced: so many due that there is always more to do than the worker can.
-            interval = "200ms" if options.unpaced else "10s"
-            config = write_config(folder, port, options.checks, interval)
+            checks = options.checks or (2500 if options.unpaced else 1000)
+            config = write_config(folder, port, checks, "1s" if options.unpaced else "10s")
             found = measure(folder, config, options.seconds)
             for key, value in found.items():
                 print(f"{key:24} {value:,.2f}")

@@ -7,7 +7,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -83,10 +83,16 @@ Talk = Callable[[socket.socket], None]
 
 
 @pytest.fixture
-def peer() -> Iterator[Callable[[Talk], int]]:
+def held_ends() -> list[socket.socket]:
+    """The servers' ends of the connections that a test's peers have accepted."""
+    return []
+
+
+@pytest.fixture
+def peer(held_ends: list[socket.socket]) -> Iterator[Callable[[Talk], int]]:
     """Starts servers that treat each connection as the test says; returns their port."""
     listeners: list[socket.socket] = []
-    held: list[socket.socket] = []
+    held = held_ends
 
     def start(talk: Talk) -> int:
         listener = socket.create_server(("127.0.0.1", 0))
@@ -200,6 +206,12 @@ def running(*command: str, port: int) -> Iterator[subprocess.Popen]:
     finally:
         process.terminate()
         process.wait(10)
+
+
+@pytest.fixture(scope="session")
+def run_server() -> Callable[..., AbstractContextManager[subprocess.Popen]]:
+    """Runs a command until its port answers, and ends it afterwards."""
+    return running
 
 
 @pytest.fixture

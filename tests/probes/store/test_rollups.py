@@ -314,6 +314,25 @@ def test_summary_is_what_was_measured_with_the_open_hour(engine: Engine) -> None
     assert found.p95_s == pytest.approx(day[math.floor(0.95 * (len(day) - 1))], rel=0.0101)
 
 
+def test_summary_counts_on_while_results_come_in(engine: Engine) -> None:
+    results = make_results(1.9, every_ms=MINUTE)
+    writer, now = ResultWriter(engine), T0 + int(1.2 * DAY)
+    writer.save([one for one in results if one.slot_ms < now])
+    roll_up(engine, now)
+    write_summaries(engine, now)
+    for minutes in (1, 2, 30, 31, 90):
+        writer.save([one for one in results if one.slot_ms < now + minutes * MINUTE])
+        expected = [one for one in results if one.slot_ms < now + minutes * MINUTE]
+        found = load_summaries(engine)[CHECK, "default"]
+        assert sum(map(sum, found.bars)) == len(expected)
+        assert found.uptime_90d == pytest.approx(uptime_of(expected))
+    later = now + 90 * MINUTE
+    roll_up(engine, later)
+    write_summaries(engine, later)
+    again = load_summaries(engine)[CHECK, "default"]
+    assert (again.bars, again.uptime_90d) == (found.bars, pytest.approx(found.uptime_90d))
+
+
 def test_summary_shows_our_own_gap_as_not_covered(engine: Engine) -> None:
     results = [one for one in make_results(10) if not T0 + 4 * DAY <= one.slot_ms < T0 + 6 * DAY]
     ResultWriter(engine).save(results)

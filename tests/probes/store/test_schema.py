@@ -69,7 +69,7 @@ def test_pages_are_set_before_the_first_table(sqlite_engine: Engine) -> None:
         pragmas = {
             name: connection.scalar(text(f"PRAGMA {name}")) for name in ("page_size", "auto_vacuum", "journal_mode")
         }
-    assert pragmas == {"page_size": 16384, "auto_vacuum": 2, "journal_mode": "wal"}
+    assert pragmas == {"page_size": 8192, "auto_vacuum": 2, "journal_mode": "wal"}
 
 
 def test_file_is_readable_by_its_owner_only(sqlite_engine: Engine, tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ down_revision = None
 
 
 def upgrade() -> None:
+    # PostgreSQL before 18 has no columns that are computed when read.
+    stored = True if op.get_context().dialect.name == "postgresql" else None
     op.create_table(
         "due_hour",
         sa.Column("bucket_ms", sa.BigInteger(), autoincrement=False, nullable=False),
@@ -35,8 +37,17 @@ def upgrade() -> None:
     op.create_index("event_at", "event", ["at_ms"], unique=False)
     op.create_table(
         "hot",
-        sa.Column("slot_ms", sa.BigInteger(), autoincrement=False, nullable=False),
-        sa.Column("series_id", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
+        sa.Column(
+            "slot_ms",
+            sa.BigInteger(),
+            sa.Computed("id >> 20", persisted=stored),
+        ),
+        sa.Column(
+            "series_id",
+            sa.BigInteger(),
+            sa.Computed("id & 1048575", persisted=stored),
+        ),
         sa.Column("status", sa.SmallInteger(), nullable=False),
         sa.Column("code", sa.Integer()),
         sa.Column("total_us", sa.BigInteger()),
@@ -48,8 +59,7 @@ def upgrade() -> None:
         sa.Column("late_ms", sa.Integer(), nullable=False),
         sa.Column("error_id", sa.Integer()),
         sa.Column("metrics", sa.Text()),
-        sa.PrimaryKeyConstraint("slot_ms", "series_id"),
-        sqlite_with_rowid=False,
+        sa.PrimaryKeyConstraint("id"),
     )
     op.create_table(
         "meta",

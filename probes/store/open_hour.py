@@ -1,0 +1,78 @@
+"""How many results came since the summaries were written? Counted on, not counted anew, each time somebody looks."""
+
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from sqlalchemy import Connection, Engine, func, select
+
+from probes.store.due import DAY_MS
+from probes.store.tables import SERIES_BITS, hot, summary, within
+
+SETTLED_MS = 120_000
+"""Behind the newest result by this much, results are counted once. What comes later still is in the next summary."""
+
+Counts = tuple[int, int, int, int]
+"""Results by status: up, degraded, down, unknown."""
+NOTHING: Counts = (0, 0, 0, 0)
+ByDay = dict[int, dict[int, Counts]]
+"""Counts by series and start of day."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    until: frozenset[int]
+    to_ms: int
+    counts: ByDay
+
+
+_counted: WeakKeyDictionary[Engine, _Counted] = WeakKeyDictionary()
+_guard = threading.Lock()
+
+
+def count_since(engine: Engine, connection: Connection, until: frozenset[int]) -> ByDay:
+    """Results of each series after its summary's end; `until` are the ends of all summaries there are."""
+    with _guard:
+        known = _counted.get(engine)
+    if known is None or known.until != until:
+        known = _Counted(until, min(until, default=0), {})
+    newest_ms = (connection.scalar(select(func.max(hot.c.id))) or 0) >> SERIES_BITS
+    settled_ms = max(known.to_ms, newest_ms - SETTLED_MS)
+    if settled_ms > known.to_ms:
+        known = _Counted(until, settled_ms, _add(known.counts, _count(connection, known.to_ms, settled_ms)))
+        with _guard:
+            _counted[engine] = known
+    return _add(known.counts, _count(connection, settled_ms, newest_ms + 1))
+
+
+def to_counts(values: Iterable[Any]) -> Counts:
+    """Four whole numbers."""
+    up, degraded, down, unknown = (int(value) for value in values)
+    return up, degraded, down, unknown
+
+
+def _count(connection: Connection, from_ms: int, to_ms: int) -> ByDay:
+    day = hot.c.slot_ms - hot.c.slot_ms % DAY_MS
+    query = (
+        select(hot.c.series_id, day.label("day_ms"), hot.c.status, func.count())
+        .outerjoin(summary, summary.c.series_id == hot.c.series_id)
+        .where(within(from_ms, to_ms), hot.c.slot_ms >= func.coalesce(summary.c.until_ms, 0))
+        .group_by(hot.c.series_id, day, hot.c.status)
+    )
+    found: ByDay = {}
+    for series_id, day_ms, status, count in connection.execute(query):
+        counts = list(found.setdefault(series_id, {}).get(day_ms, NOTHING))
+        counts[status] += count
+        found[series_id][day_ms] = to_counts(counts)
+    return found
+
+
+def _add(one: Mapping[int, Mapping[int, Counts]], other: ByDay) -> ByDay:
+    total = {series_id: dict(by_day) for series_id, by_day in one.items()}
+    for series_id, by_day in other.items():
+        known = total.setdefault(series_id, {})
+        for day_ms, counts in by_day.items():
+            known[day_ms] = to_counts(sum(pair) for pair in zip(known.get(day_ms, NOTHING), counts, strict=True))
+    return total
