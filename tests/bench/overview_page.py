@@ -40,14 +40,16 @@ class Traffic:
     """Bytes of data that a page receives: answers of our API, and frames of Streamlit's websocket."""
 
     def __init__(self, page: Page) -> None:
-        self.api = self.frames = 0
-        page.on("requestfinished", self._finished)
+        self.frames = 0
+        self._requests: list[Any] = []
+        page.on("requestfinished", lambda request: self._requests.append(request))  # noqa: PLW0108 - wants a function
         page.on("websocket", lambda socket: socket.on("framereceived", self._frame))
 
-    def _finished(self, request: Any) -> None:
-        if "/api/v1/" in request.url:
-            sizes = request.sizes()
-            self.api += max(0, sizes["responseBodySize"]) + max(0, sizes["responseHeadersSize"])
+    @property
+    def answers(self) -> list[int]:
+        """Bytes of each answer of our API, headers included."""
+        sizes = [request.sizes() for request in self._requests if "/api/v1/" in request.url]
+        return [max(0, one["responseBodySize"]) + max(0, one["responseHeadersSize"]) for one in sizes]
 
     def _frame(self, payload: str | bytes) -> None:
         self.frames += len(payload)
@@ -64,19 +66,21 @@ def loads(page: Page, url: str, n: int) -> tuple[list[float], int]:
         page.wait_for_selector(".item")
         seconds.append(page.evaluate(FIRST_CARD) / 1000)
         page.wait_for_timeout(500)
-        received = traffic.api + traffic.frames
+        received = sum(traffic.answers) + traffic.frames
     return seconds, received
 
 
 def refresh(page: Page, wait_s: float) -> tuple[int, float]:
-    """Bytes of one refresh in which nothing changed, and milliseconds of script in it."""
+    """Bytes of one refresh, of which most find nothing changed, and milliseconds of script in it."""
     client = page.context.new_cdp_session(page)
     client.send("Performance.enable")
     traffic = Traffic(page)
     before = script_s(client)
     page.wait_for_timeout(wait_s * 1000)
-    polls = max(1, round(wait_s / 5))
-    return (traffic.api + traffic.frames) // polls, (script_s(client) - before) * 1000 / polls
+    answers = traffic.answers
+    polls = len(answers)
+    unchanged = round(statistics.median(answers)) + traffic.frames // polls
+    return unchanged, (script_s(client) - before) * 1000 / polls
 
 
 def script_s(client: Any) -> float:

@@ -33,7 +33,7 @@ def test_an_old_result_is_unknown_whatever_it_was(age_s, look):
 
 
 def test_an_old_result_says_what_it_was():
-    assert check_now(a_check(), [standing(Status.UP, 600)], NOW).message == "no result for 10 min; it was up then"
+    assert check_now(a_check(), [standing(Status.UP, 600)], NOW).message == "no fresh result; the last one was up"
 
 
 def test_the_worst_fresh_location_speaks():
