@@ -180,7 +180,7 @@ def main() -> None:
         folder = Path(name)
         folder.chmod(0o755)
         with web_server(folder) as port:
-            checks = options.checks or (9000 if options.unpaced else 1000)
+            checks = options.checks or (2500 if options.unpaced else 1000)
             config = write_config(folder, port, checks, "1s" if options.unpaced else "10s")
             found = measure(folder, config, options.seconds)
             for key, value in found.items():
