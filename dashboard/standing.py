@@ -42,7 +42,7 @@ def check_now(check: Check, standings: Sequence[Standing], now_ms: int, in_maint
     fresh = [one for one in standings if one.slot_ms >= limit_ms]
     if not fresh:
         newest = max(standings, key=lambda one: one.slot_ms)
-        said = f"no result for {phrase.span((now_ms - newest.slot_ms) / 1000)}; it was {newest.status.value} then"
+        said = f"no fresh result; the last one was {newest.status.value}"  # its age is told by since_ms
         return CheckNow(
             check=check,
             status=Status.UNKNOWN,

@@ -145,7 +145,7 @@ def _detail(incident_id: str) -> None:
         return
     one = detail.incident
     notes: list[draw.Cell] = [
-        draw.text("pages" if one.severity is Severity.PAGE else "warning"),
+        draw.text(f"severity {one.severity.value}"),
         [draw.text("opened "), draw.at(one.opened_ms)],
         draw.text(f"lasts {phrase.span(((one.resolved_ms or at_ms) - one.opened_ms) / 1000)}"),
         draw.text(f"{one.acked_by} has it" if one.acked_by else "nobody has it" if one.is_open else one.closed_as),

@@ -277,7 +277,7 @@ def test_cold_cache_is_a_warning_with_the_number(engine: Engine, tmp_path: Path,
     rig.run(20)
     (incident,) = rig.open()
     assert (incident.root, incident.severity) == ("shop/cache", Severity.WARNING)
-    assert rig.sent() == [("fire", "[DEGRADED] shop: cache shop/cache is degraded")]
+    assert rig.sent() == [("fire", "[DEGRADED] shop: cache shop/cache is degraded: connection refused")]
     rig.break_("cache", Status.UP, hit_ratio=0.97)
     rig.run(20)
     assert rig.kinds() == ["fire", "resolve"]

@@ -9,7 +9,7 @@ DB = quote("shop/db/postgresql", safe="")
 PAGES = {
     "": "Live, updated",
     "request-path": "Failing tier: Database.",
-    f"check?check={DB}": "Latency percentiles",
+    f"check?check={DB}": "Last errors",
     "incidents": "1 open",
     "notifications": "Deliveries",
     "itself": "Worker and alert engine are at work",

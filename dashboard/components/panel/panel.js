@@ -112,7 +112,7 @@ function fill(parent, cell, skew) {
 const BLOCKS = {
   head(block, skew) {
     const element = make("header", "head");
-    element.append(make("h1", "", block.title));
+    if (block.title) element.append(make("h1", "", block.title));
     if (block.look) element.append(badge(block.look, block.word));
     if (block.notes) {
       const notes = make("span", "notes");

@@ -8,7 +8,7 @@ const BAR_LOOKS = ["unknown", "up", "degraded", "down", "maintenance"];
 const VIEWS = {
   cards: { height: 84, gap: 8, least: 300 },
   rows: { height: 36, gap: 0, least: 1e9 },
-  tiles: { height: 44, gap: 6, least: 124 },
+  tiles: { height: 44, gap: 6, least: 132 },
 };
 const walls = new WeakMap();
 
@@ -398,7 +398,7 @@ class Wall {
     const age = row.since ? span(Date.now() - row.since) : "";
     const lasts = troubled && age && this.view === "cards" ? ` ${age}` : "";
     parts.badge.replaceChildren(glyph(row.look), WORD[row.look] + lasts);
-    const name = this.oneSite ? row.check.slice(row.site.length + 1) : row.check;
+    const name = this.oneSite || this.view === "tiles" ? row.check.slice(row.site.length + 1) : row.check;
     parts.name.textContent = name;
     const place = this.tierWords[row.tier] || row.tier;
     parts.place.textContent = troubled && row.message ? row.message : `${place} · ${row.kind}`;
