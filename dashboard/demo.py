@@ -122,8 +122,8 @@ def choose_place(data: Path, port: int, before: Place | None, *, apart: bool = F
             raise Refusal(f"a demo runs in {data} already; stop it, or choose another folder with --data")
     taken: set[int] = {port}
     shop_port = _free_row(before.shop_port if before else FIRST_SHOP_PORT, taken)
-    smtp_port = _free_port(before.smtp_port if before else 18025, taken)
-    hook_port = _free_port(before.hook_port if before else 18026, taken)
+    smtp_port = _free_port(before.smtp_port if before else 0, taken)
+    hook_port = _free_port(before.hook_port if before else 0, taken)
     return Place(
         port,
         shop_data,
@@ -351,8 +351,9 @@ def _free_row(first: int, taken: set[int]) -> int:
 
 
 def _free_port(wanted: int, taken: set[int]) -> int:
+    # A new one is the system's choice: two demos that start together would both find the same fixed one free.
     port = wanted
-    while port in taken or not _is_free(port):
+    while not port or port in taken or not _is_free(port):
         with socket.socket() as listener:
             listener.bind((HOST, 0))
             port = int(listener.getsockname()[1])
