@@ -2,55 +2,51 @@
 
 import getpass
 import json
-import logging
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
-from sqlalchemy import Engine
 
-from alerts.config import load_alerting
-from alerts.engine import run_alerts
-from alerts.incident import Incident, IncidentState, Silence
-from alerts.message import iso, utc
-from alerts.mute import MatcherError, check_matchers
-from alerts.store import (
-    acknowledge,
-    add_silence,
-    expire_silence,
-    load_incident,
-    load_incident_events,
-    load_incidents,
-    load_notifications,
-    load_silences,
-    request_test,
-    resolve,
-)
-from probes.commands import with_config
-from probes.config import Config
-from probes.document import ConfigError
-from probes.duration import parse_duration
-from probes.store.database import open_database
-from probes.store.processes import load_processes
-from probes.store.schema import SchemaError, check_schema
+from probes.commands import Refusal, config_options, load_with, with_config
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from alerts.config import Alerting
+    from alerts.incident import Incident, Silence
+    from probes.config import Config
+
+# What is heavy is imported by the command that needs it: `backwatch --help` must not wait for a database driver.
 
 _SEEN_WITHIN_MS = 60_000
 
 
+def load_whole(source: Path, data_dir: Path | None) -> "tuple[Config, tuple[str, ...]]":
+    """The configuration with the alerts' part checked as well, and warnings for people. Raises ConfigError."""
+    from alerts.config import load_all
+
+    config, alerting = load_all(source, data_dir)
+    return config, alerting.warnings
+
+
 @click.command()
-@with_config
-def alerts(config: Config) -> None:
+@config_options
+def alerts(config_path: Path | None, data_dir: Path | None) -> None:
     """Run the alert engine: judge results, open and close incidents, tell people."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    from alerts.config import load_alerting
+    from alerts.engine import run_alerts
+    from probes.store.database import StoreError
+    from probes.store.schema import SchemaError
+
+    config, warnings = load_with(load_whole, config_path, data_dir)
+    for warning in warnings:
+        click.echo(f"warning: {warning}", err=True)
     try:
-        alerting = load_alerting(config)
-    except ConfigError as error:
-        raise click.ClickException(str(error)) from error
-    for warning in alerting.warnings:
-        click.echo(warning, err=True)
-    run_alerts(config, alerting)
+        run_alerts(config, load_alerting(config))
+    except (SchemaError, StoreError) as error:
+        raise Refusal(str(error)) from error
 
 
 @click.group()
@@ -63,8 +59,11 @@ def incident() -> None:
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 1000))
 @click.option("--json", "as_json", is_flag=True, help="one JSON object")
 @with_config
-def list_incidents(config: Config, state: str | None, limit: int, as_json: bool) -> None:
+def list_incidents(config: "Config", state: str | None, limit: int, as_json: bool) -> None:
     """Incidents, the newest first."""
+    from alerts.message import utc
+    from alerts.store import load_incidents
+
     states = {None: ["open", "acked"], "all": None}.get(state, [state or ""])
     found = load_incidents(_open(config), states, limit)
     if as_json:
@@ -80,12 +79,15 @@ def list_incidents(config: Config, state: str | None, limit: int, as_json: bool)
 @click.argument("incident_id")
 @click.option("--json", "as_json", is_flag=True, help="one JSON object")
 @with_config
-def show(config: Config, incident_id: str, as_json: bool) -> None:
+def show(config: "Config", incident_id: str, as_json: bool) -> None:
     """One incident: members, what happened, who was told."""
+    from alerts.message import iso, utc
+    from alerts.store import load_incident, load_incident_events, load_notifications
+
     engine = _open(config)
     one = load_incident(engine, incident_id)
     if one is None:
-        raise click.ClickException(f"there is no incident {incident_id}")
+        raise Refusal(f"there is no incident {incident_id}")
     events = load_incident_events(engine, incident_id)
     told = load_notifications(engine, incident_id)
     if as_json:
@@ -114,11 +116,14 @@ def show(config: Config, incident_id: str, as_json: bool) -> None:
 @click.option("--comment", default="")
 @click.option("--author", default=None, help="default: your login name")
 @with_config
-def ack(config: Config, incident_id: str, lasting: str, comment: str, author: str | None) -> None:
+def ack(config: "Config", incident_id: str, lasting: str, comment: str, author: str | None) -> None:
     """Say that you have it: reminders stop."""
+    from alerts.message import utc
+    from alerts.store import acknowledge
+
     until_ms = _now_ms() + int(_duration(lasting) * 1000)
     if not acknowledge(_open(config), incident_id, author or _login(), comment, until_ms):
-        raise click.ClickException(f"{incident_id} is not an open incident")
+        raise Refusal(f"{incident_id} is not an open incident")
     click.echo(f"{incident_id} acknowledged until {utc(until_ms)}")
 
 
@@ -127,10 +132,12 @@ def ack(config: Config, incident_id: str, lasting: str, comment: str, author: st
 @click.option("--comment", default="")
 @click.option("--author", default=None, help="default: your login name")
 @with_config
-def resolve_incident(config: Config, incident_id: str, comment: str, author: str | None) -> None:
+def resolve_incident(config: "Config", incident_id: str, comment: str, author: str | None) -> None:
     """Close by hand; what is still down is left alone until it was well again."""
+    from alerts.store import resolve
+
     if not resolve(_open(config), incident_id, author or _login(), comment):
-        raise click.ClickException(f"{incident_id} is not an open incident")
+        raise Refusal(f"{incident_id} is not an open incident")
     click.echo(f"{incident_id} resolved")
 
 
@@ -145,16 +152,20 @@ def silence() -> None:
 @click.option("--comment", required=True, help="why")
 @click.option("--author", default=None, help="default: your login name")
 @with_config
-def add(config: Config, matchers: Sequence[str], lasting: str, comment: str, author: str | None) -> None:
+def add(config: "Config", matchers: Sequence[str], lasting: str, comment: str, author: str | None) -> None:
     """Mute incidents that match all of these: site=shop, target=shop/db, tier=cache, severity=warning, tag=x.
 
     `target=~shop/.*` takes a pattern, `tier!=web` or `tier=!web` what must not be.
     """
+    from alerts.message import utc
+    from alerts.mute import MatcherError, check_matchers
+    from alerts.store import add_silence
+
     parsed = dict(_matcher(matcher) for matcher in matchers)
     try:
         check_matchers(parsed)
     except MatcherError as problem:
-        raise click.ClickException(str(problem)) from problem
+        raise Refusal(str(problem)) from problem
     ends_ms = _now_ms() + int(_duration(lasting) * 1000)
     made = add_silence(_open(config), parsed, ends_ms, author or _login(), comment)
     click.echo(f"{made.id} until {utc(made.ends_ms)}")
@@ -164,8 +175,11 @@ def add(config: Config, matchers: Sequence[str], lasting: str, comment: str, aut
 @click.option("--all", "ended", is_flag=True, help="those that are over, too")
 @click.option("--json", "as_json", is_flag=True, help="one JSON object")
 @with_config
-def list_silences(config: Config, ended: bool, as_json: bool) -> None:
+def list_silences(config: "Config", ended: bool, as_json: bool) -> None:
     """Silences in force and to come."""
+    from alerts.message import utc
+    from alerts.store import load_silences
+
     found = load_silences(_open(config), _now_ms(), ended)
     if as_json:
         click.echo(json.dumps({"silences": [_silence_as_json(one) for one in found]}))
@@ -178,10 +192,12 @@ def list_silences(config: Config, ended: bool, as_json: bool) -> None:
 @silence.command()
 @click.argument("silence_id")
 @with_config
-def expire(config: Config, silence_id: str) -> None:
+def expire(config: "Config", silence_id: str) -> None:
     """End a silence now; what still fires is told of."""
+    from alerts.store import expire_silence
+
     if not expire_silence(_open(config), silence_id, _login()):
-        raise click.ClickException(f"{silence_id} is not in force")
+        raise Refusal(f"{silence_id} is not in force")
     click.echo(f"{silence_id} ended")
 
 
@@ -194,18 +210,18 @@ def notify() -> None:
 @click.argument("name")
 @click.option("--timeout", default="45s", show_default=True, help="how long to wait for the alert engine to send it")
 @with_config
-def test(config: Config, name: str, timeout: str) -> None:
+def test(config: "Config", name: str, timeout: str) -> None:
     """Send a test message through the real outbox and say how it went."""
-    try:
-        notifiers = load_alerting(config).notifiers
-    except ConfigError as error:
-        raise click.ClickException(str(error)) from error
+    from alerts.store import load_notifications, request_test
+    from probes.store.processes import load_processes
+
+    notifiers = _alerting(config).notifiers
     if name not in notifiers:
-        raise click.ClickException(f"no notifier is called {name!r}; there are {', '.join(notifiers) or 'none'}")
+        raise Refusal(f"no notifier is called {name!r}; there are {', '.join(notifiers) or 'none'}")
     engine = _open(config)
     now_ms = _now_ms()
     if not any(one.role == "alerts" and now_ms - one.seen_ms < _SEEN_WITHIN_MS for one in load_processes(engine)):
-        raise click.ClickException("no alert engine is at work here: start `backwatch alerts` or `backwatch up`")
+        raise Refusal("no alert engine is at work here: start `backwatch alerts` or `backwatch up`")
     made = request_test(engine, name, _login())
     deadline = time.monotonic() + _duration(timeout)
     while time.monotonic() < deadline:
@@ -215,40 +231,57 @@ def test(config: Config, name: str, timeout: str) -> None:
             click.echo(f"sent: {notifiers[name].describe()}")
             return
         if row is not None and (row.state == "dead" or row.attempts):
-            raise click.ClickException(f"not delivered: {row.last_error}")
-    raise click.ClickException(f"not sent within {timeout}; look at the Notifications page")
+            raise Refusal(f"not delivered: {row.last_error}")
+    raise Refusal(f"not sent within {timeout}; look at the Notifications page")
 
 
 commands: tuple[click.Command, ...] = (alerts, incident, silence, notify)
 
 
-def _open(config: Config) -> Engine:
+def _alerting(config: "Config") -> "Alerting":
+    from alerts.config import load_alerting
+    from probes.document import ConfigError
+
+    try:
+        return load_alerting(config)
+    except ConfigError as error:
+        raise Refusal(f"the configuration {config.source} is broken:\n{error}") from error
+
+
+def _open(config: "Config") -> "Engine":
+    from probes.store.database import open_database
+    from probes.store.schema import SchemaError, check_schema
+
     engine = open_database(config.database, durable=True)
     try:
         check_schema(engine)
     except SchemaError as error:
-        raise click.ClickException(str(error)) from error
+        raise Refusal(str(error)) from error
     return engine
 
 
 def _matcher(text: str) -> tuple[str, str]:
     label, equals, value = text.partition("=")
     if not equals or not label:
-        raise click.ClickException(f"{text!r} is no matcher; they look like site=shop")
+        raise Refusal(f"{text!r} is no matcher; they look like site=shop")
     return (label[:-1], f"!{value}") if label.endswith("!") else (label, value)
 
 
 def _duration(text: str) -> float:
+    from probes.duration import parse_duration
+
     try:
         return parse_duration(text)
     except ValueError as problem:
-        raise click.ClickException(str(problem)) from problem
+        raise Refusal(str(problem)) from problem
 
 
-def _as_json(one: Incident) -> dict[str, Any]:
+def _as_json(one: "Incident") -> dict[str, Any]:
+    from alerts.message import iso
+
     return {
         "id": one.id,
-        "state": IncidentState(one.state),
+        "state": one.state,
         "severity": one.severity,
         "root": one.root,
         "members": [member.target for member in one.members],
@@ -260,7 +293,9 @@ def _as_json(one: Incident) -> dict[str, Any]:
     }
 
 
-def _silence_as_json(one: Silence) -> dict[str, Any]:
+def _silence_as_json(one: "Silence") -> dict[str, Any]:
+    from alerts.message import iso
+
     return {
         "id": one.id,
         "matchers": one.matchers,
@@ -279,4 +314,4 @@ def _login() -> str:
 
 
 def _now_ms() -> int:
-    return int(datetime.now(UTC).timestamp() * 1000)
+    return time.time_ns() // 1_000_000

@@ -23,8 +23,8 @@ from alerts.store.check_states import (
     forget_check_states,
     load_check_states,
     read_turn,
+    take_turn,
     write_check_states,
-    write_turn,
 )
 from alerts.store.incidents import read_live_incidents, write_incidents
 from alerts.store.outbox import read_told, write_notifications
@@ -115,7 +115,7 @@ class Judge:
             self._turn = turn
         fresh = load_fresh_results(self._engine, self._seen())
         scan = now_ms - self._scanned_ms >= _SCAN_EVERY_MS
-        if not fresh and not scan and not any(one.is_open or one.unannounced or one.dismissing for one in live):
+        if not fresh and not scan and not any(_wants_attention(incident, now_ms) for incident in live):
             return []
         decision = self._decide(fresh, live, now_ms)
         self._scanned_ms = now_ms
@@ -209,15 +209,16 @@ class Judge:
         """Title and cause as they are now; the cause stays what it was first unless the root changes its reason."""
         if not is_target(incident):
             named = [target for target in _affected(incident, followers) if target != incident.root]
-            return replace(incident, title=title_of(incident, None, self._estate, named), reason="no_data")
+            return replace(incident, title=title_of(incident, self._estate, named), reason="no_data")
         root = blame.conditions.get(incident.root)
         if root is None or not root.is_bad:
             return incident
         cause, reason = incident.cause, incident.reason
         if root.reason != reason or not cause:
             cause, reason = clean(root.message, 500), root.reason
-        title = title_of(incident, root, self._estate, _affected(incident, followers))
-        return replace(incident, title=title, cause=cause, reason=reason)
+        described = replace(incident, cause=cause, reason=reason)
+        affected = _affected(incident, followers)
+        return replace(described, title=title_of(described, self._estate, affected))
 
     def _save(self, decision: _Decision, live: Sequence[Incident], now_ms: int) -> None:
         book = decision.book
@@ -227,15 +228,14 @@ class Judge:
             return
         saved = self._unsaved | decision.dirty.keys() if flush else decision.dirty.keys()
         with writing(self._engine) as connection:
-            if read_turn(connection) != self._turn:
+            if not take_turn(connection, self._turn):
                 raise Overtaken
-            if list(live) != read_live_incidents(connection, self._reopen_after_ms(now_ms)):
+            if list(live) != read_live_incidents(connection, self._reopen_after_ms(now_ms), lock=True):
                 raise Overtaken
             write_check_states(connection, [decision.states[one] for one in saved if one in decision.states])
             forget_check_states(connection, gone)
             write_incidents(connection, [book.incidents[one] for one in book.changed], book.events)
             write_notifications(connection, self._address(connection, decision, now_ms))
-            write_turn(connection, self._turn + 1)
         self._turn += 1
         self._unsaved -= set(saved)
         if flush:
@@ -297,6 +297,14 @@ def _affected(incident: Incident, followers: Mapping[str, Collection[str]]) -> l
 
 def _named(incident: Incident) -> list[str]:
     return list(dict.fromkeys([incident.root, *incident.active, *incident.told]))
+
+
+def _wants_attention(incident: Incident, now_ms: int) -> bool:
+    """True if time alone can change something before the next scan."""
+    if not incident.is_open:
+        return incident.unannounced
+    timers = (incident.update_due_ms, incident.repeat_due_ms, incident.acked_until_ms)
+    return incident.wait_until_ms is not None or any(due_ms is not None and due_ms <= now_ms for due_ms in timers)
 
 
 def _shifted(incident: Incident, jump_ms: int) -> Incident:

@@ -150,7 +150,7 @@ def compose_test(notification: str, notifier: str, author: str, external_url: st
     )  # fmt: skip
 
 
-def title_of(incident: Incident, root: Condition | None, estate: Estate, affected: Collection[str]) -> str:
+def title_of(incident: Incident, estate: Estate, affected: Collection[str]) -> str:
     """Tier and target at fault, what it does, and who suffers."""
     others = [estate.targets[one].name if one in estate.targets else one for one in affected if one != incident.root]
     if incident.root.startswith("location:"):
@@ -158,14 +158,13 @@ def title_of(incident: Incident, root: Condition | None, estate: Estate, affecte
     target = estate.targets.get(incident.root)
     tier = f"{target.tier}".replace("_", " ") + " " if target else ""
     suffering = f" — {_enumerate(others)} affected" if others else ""
-    return clean(f"{tier}{incident.root} {_what(incident, root)}{suffering}", 500)
+    return clean(f"{tier}{incident.root} {_what(incident)}{suffering}", 500)
 
 
-def _what(incident: Incident, root: Condition | None) -> str:
-    reason = root.reason if root is not None and root.is_bad else incident.reason
+def _what(incident: Incident) -> str:
     if incident.severity is Severity.WARNING:
-        return "is degraded"
-    says = _SAYS.get(Reason(reason)) if reason in set(Reason) else None
+        return f"is degraded: {clean(incident.cause, 120)}" if incident.cause else "is degraded"
+    says = _SAYS.get(Reason(incident.reason)) if incident.reason in set(Reason) else None
     return says or "is down"
 
 

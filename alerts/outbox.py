@@ -10,6 +10,7 @@ import uuid
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import psutil
 from sqlalchemy import Connection, Engine
@@ -176,8 +177,11 @@ class Outbox:
             self._failed(delivery, DeliveryError(f"the notifier broke: {type(error).__name__}"))
         else:
             now_ms = self._clock()
-            state = self._remember(after_success(self._state(delivery.notifier), now_ms))
+            before = self._state(delivery.notifier)
+            state = self._remember(after_success(before, now_ms))
             outbox.finish(self._engine, delivery, self._owner, succeeded(delivery, now_ms, code), state)
+            if is_broken(before):
+                outbox.wake(self._engine, delivery.notifier, now_ms)
 
     def _send(self, delivery: Delivery) -> int | None:
         notifier = self._notifiers.get(delivery.notifier)
@@ -196,6 +200,9 @@ class Outbox:
         state = self._state(delivery.notifier)
         if delivery.notifier in self._notifiers and not error.permanent:
             state = self._remember(after_failure(state, error, now_ms))
+        if outcome.state == "pending" and is_broken(state) and state.open_until_ms and not error.permanent:
+            # The breaker sets the pace: whichever page is the oldest is the next trial.
+            outcome = replace(outcome, due_ms=max(now_ms, min(outcome.due_ms, state.open_until_ms)))
         level = logging.ERROR if outcome.state == "dead" else logging.WARNING
         log.log(level, "delivery %s to %s: %s (%s)", delivery.id, delivery.notifier, error.text, outcome.state)
         outbox.finish(self._engine, delivery, self._owner, outcome, state)

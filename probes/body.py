@@ -14,6 +14,16 @@ _SHOWN = 80
 _FROZEN = ConfigDict(frozen=True, extra="forbid")
 
 
+def _or_text(schema: dict[str, Any]) -> None:
+    """For the schema of a model that may be written as a plain text."""
+    whole = dict(schema)
+    schema.clear()
+    schema["anyOf"] = [whole, {"type": "string"}]
+
+
+_OR_TEXT = ConfigDict(json_schema_extra=_or_text)
+
+
 @lru_cache(maxsize=4096)
 def read_pattern(pattern: str) -> Any:
     """A compiled RE2 pattern: linear in its input, so no pattern can stall the loop. Raises ValueError."""
@@ -119,9 +129,11 @@ class TextExpect(BaseModel):
 class BodyExpect(TextExpect):
     """What a body must say."""
 
+    model_config = _OR_TEXT
+
     json_: tuple[JsonExpect, ...] = Field((), alias="json", description="one value of a JSON body, or a list of them")
 
-    @field_validator("json_", mode="before")
+    @field_validator("json_", mode="before", json_schema_input_type=JsonExpect | list[JsonExpect])
     @classmethod
     def _one_or_many(cls, value: Any) -> Any:
         return [value] if isinstance(value, dict) else value
@@ -150,6 +162,8 @@ class BodyExpect(TextExpect):
 
 class HeaderExpect(TextExpect):
     """What a response header must say; plain text in the configuration means `equals`."""
+
+    model_config = _OR_TEXT
 
     equals: str | None = Field(None, description="the header must have exactly this value")
     exists: bool = Field(True, description="false: the header must be absent")

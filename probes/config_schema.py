@@ -96,7 +96,7 @@ def _lift(schema: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]
 
 
 def _widen(schema: Any) -> Any:
-    """Numbers may be written as text too: `30s`, `80%`, `"${env:PORT}"`; what a reference gives is not known here."""
+    """Numbers may be written as text (`30s`, `80%`, `"${env:PORT}"`), and one of a list without the list."""
     if isinstance(schema, list):
         return [_widen(inner) for inner in schema]
     if not isinstance(schema, dict):
@@ -105,6 +105,11 @@ def _widen(schema: Any) -> Any:
     if inner.get("type") in ("number", "integer"):
         kept = {key: inner.pop(key) for key in list(inner) if key not in ("title", "description", "default")}
         inner["anyOf"] = [kept, {"type": "string"}]
+    elif inner.get("type") == "array" and isinstance(inner.get("items"), dict):
+        kept = {key: inner.pop(key) for key in list(inner) if key not in ("title", "description", "default")}
+        if kept["items"] == {"type": "string"}:
+            kept["items"] = {"type": ["string", "number"]}  # status: [200, 3xx]
+        inner["anyOf"] = [kept, kept["items"]]
     return inner
 
 

@@ -36,8 +36,8 @@ def _without_controls(text: str) -> str:
 
 
 Slug = Annotated[str, AfterValidator(_check_slug)]
-Slugs = Annotated[tuple[Slug, ...], BeforeValidator(_as_list)]
-Names = Annotated[tuple[str, ...], BeforeValidator(_as_list)]
+Slugs = Annotated[tuple[Slug, ...], BeforeValidator(_as_list, json_schema_input_type=str | list[str])]
+Names = Annotated[tuple[str, ...], BeforeValidator(_as_list, json_schema_input_type=str | list[str])]
 Line = Annotated[str, AfterValidator(_without_controls), Field(max_length=200)]
 Interval = Annotated[Duration, Field(ge=1, le=7 * 86400)]
 Timeout = Annotated[Duration, Field(ge=0.05, le=600)]

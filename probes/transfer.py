@@ -38,6 +38,7 @@ _HTTP_NAMES = {
 }
 _FAMILIES = {"any": pycurl.IPRESOLVE_WHATEVER, "ipv4": pycurl.IPRESOLVE_V4, "ipv6": pycurl.IPRESOLVE_V6}
 _AUTH = {"basic": pycurl.HTTPAUTH_BASIC, "digest": pycurl.HTTPAUTH_DIGEST}
+_NONE: dict[str, str] = {}
 _PROTOCOLS = pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS
 
 
@@ -100,8 +101,9 @@ class Transfer:
         curl.setopt(pycurl.PROXY, request.proxy or "")  # empty: whatever http_proxy says
         curl.setopt(pycurl.FRESH_CONNECT, 1)
         curl.setopt(pycurl.FORBID_REUSE, 1)
-        curl.setopt(pycurl.TIMEOUT_MS, max(1, round(self.timeout_s * 1000)))
-        curl.setopt(pycurl.CONNECTTIMEOUT_MS, max(1, round(self.timeout_s * 1000)))
+        timeout_ms = max(1, round(self.timeout_s * 1000))
+        curl.setopt(pycurl.TIMEOUT_MS, timeout_ms)
+        curl.setopt(pycurl.CONNECTTIMEOUT_MS, timeout_ms)
         curl.setopt(pycurl.WRITEFUNCTION, self._take_body)
         curl.setopt(pycurl.HEADERFUNCTION, self._lines.append)  # libcurl itself ends at 300 KB
         curl.setopt(pycurl.USERAGENT, user_agent())
@@ -120,7 +122,7 @@ class Transfer:
     def _prepare_request(self) -> None:
         curl, request = self.curl, self._request
         headers = [f"{name}: {value}" if value else f"{name};" for name, value in request.headers]
-        given = {name.lower(): value for name, value in request.headers}
+        given = {name.lower(): value for name, value in request.headers} if headers else _NONE
         curl.setopt(pycurl.ACCEPT_ENCODING, given.get("accept-encoding", "gzip"))
         curl.setopt(pycurl.HTTP_VERSION, self._http_version())
         if request.auth == "bearer" and "authorization" not in given:

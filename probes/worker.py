@@ -4,6 +4,7 @@ import gc
 import logging
 import resource
 import signal
+import subprocess
 import sys
 import threading
 from collections import deque
@@ -20,10 +21,9 @@ from probes.prober import Prober, now_ms
 from probes.redact import Redactor, clean
 from probes.result import Result
 from probes.schedule import Due, Schedule
-from probes.store.database import open_database
+from probes.store.database import StoreError, open_database
 from probes.store.lock import WorkerLock
 from probes.store.results import ResultWriter
-from probes.store.schema import upgrade
 from probes.target import Check
 from probes.worker_office import WorkerOffice
 from probes.writer import Writer
@@ -33,6 +33,15 @@ log = logging.getLogger(__name__)
 _LAST_RUNS_S = 3.0
 """How long runs under way may go on after the order to stop."""
 _LATENESS_KEPT = 10_000
+_UPGRADE = """
+import sys
+from probes.store.database import StoreError
+from probes.store.schema import SchemaError, upgrade
+try:
+    upgrade(sys.stdin.read())
+except (SchemaError, StoreError) as error:
+    sys.exit(str(error))
+"""
 
 
 class Worker:
@@ -163,16 +172,25 @@ class Worker:
 def run_worker(config: Config, stop: threading.Event | None = None) -> None:
     """Probe everything that is configured until SIGTERM, SIGINT or `stop`.
 
-    Raises WorkerLocked when another worker has the embedded store, SchemaError or StoreError when the store cannot be
-    used. Later store errors are told in the process row and in the log, and end nothing.
+    Raises WorkerLocked when another worker has the embedded store, StoreError when the store cannot be used or has
+    another version's schema. Later store errors are told in the process row and in the log, and end nothing.
     """
     with WorkerLock(config.database):
         database = open_database(config.database)
         try:
-            upgrade(database)
+            _upgrade(config.database)
             _run(config, database, stop)
         finally:
             database.dispose()
+
+
+def _upgrade(database_url: str) -> None:
+    """In a process of its own: Alembic's 11 MiB are needed once, a worker's memory lasts. Raises StoreError."""
+    done = subprocess.run(
+        [sys.executable, "-c", _UPGRADE], input=database_url, text=True, capture_output=True, check=False
+    )
+    if done.returncode:
+        raise StoreError(done.stderr.strip() or f"the upgrade of the store ended with status {done.returncode}")
 
 
 def _run(config: Config, database: Database, stop: threading.Event | None) -> None:

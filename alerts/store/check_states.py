@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Connection, Engine, bindparam, delete, select
+from sqlalchemy import Connection, Engine, bindparam, delete, select, update
 
 from alerts.check_state import CheckState, State
 from alerts.store.tables import check_state
@@ -48,10 +48,11 @@ def read_turn(connection: Connection) -> int:
     return int(connection.scalar(select(meta.c.value).where(meta.c.key == _TURN)) or 0)
 
 
-def write_turn(connection: Connection, turn: int) -> None:
-    """See `read_turn`."""
-    statement = upsert(connection)(meta).values(key=_TURN, value=str(turn))
-    connection.execute(statement.on_conflict_do_update(index_elements=["key"], set_={"value": str(turn)}))
+def take_turn(connection: Connection, expected: int) -> bool:
+    """Write as the next engine to do so. False if another wrote since `expected` was read."""
+    connection.execute(upsert(connection)(meta).values(key=_TURN, value="0").on_conflict_do_nothing())
+    statement = update(meta).where(meta.c.key == _TURN, meta.c.value == str(expected))
+    return connection.execute(statement.values(value=str(expected + 1))).rowcount == 1
 
 
 def _state(row: dict[str, Any]) -> CheckState:

@@ -69,15 +69,19 @@ def resolve(engine: Engine, incident_id: str, author: str, comment: str = "") ->
     )
 
 
-def read_live_incidents(connection: Connection, resolved_after_ms: int) -> list[Incident]:
-    """What the engine works on: open ones, those closed by hand that it has still to see to, and the newly closed."""
+def read_live_incidents(connection: Connection, resolved_after_ms: int, *, lock: bool = False) -> list[Incident]:
+    """What the engine works on: open ones, those closed by hand that it has still to see to, and the newly closed.
+
+    With `lock` nobody changes them before the transaction is over (SQLite has one writer anyway).
+    """
     live = or_(
         incident.c.state != str(IncidentState.RESOLVED),
         incident.c.resolved_ms > resolved_after_ms,
         incident.c.unannounced.is_(True),
         incident.c.dismissing.is_(True),
     )
-    return _read(connection, select(incident).where(live).order_by(incident.c.opened_ms, incident.c.id))
+    statement = select(incident).where(live).order_by(incident.c.opened_ms, incident.c.id)
+    return _read(connection, statement.with_for_update() if lock else statement)
 
 
 def write_incidents(

@@ -128,6 +128,14 @@ def finish(engine: Engine, delivery: Delivery, owner: str, outcome: Outcome, sta
         write_notifier_state(connection, state)
 
 
+def wake(engine: Engine, notifier: str, now_ms: int) -> None:
+    """The receiver is back: what waits for it need not wait longer, save for what it refused or is silenced."""
+    waiting = (outbox.c.notifier == notifier) & (outbox.c.state == "pending") & (outbox.c.due_ms > now_ms)
+    mine = waiting & (outbox.c.refusals == 0) & outbox.c.last_error.not_like("silenced%")
+    with writing(engine) as connection:
+        connection.execute(update(outbox).where(mine).values(due_ms=now_ms))
+
+
 def write_notifier_state(connection: Connection, state: NotifierState) -> None:
     """Insert or replace how a notifier fares."""
     row = {**asdict(state), "last_error": state.last_error[:500]}

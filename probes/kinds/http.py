@@ -37,7 +37,11 @@ def _as_patterns(value: Any) -> Any:
     return tuple(str(item) for item in (value if isinstance(value, list | tuple) else [value]))
 
 
-Statuses = Annotated[tuple[str, ...], BeforeValidator(_as_patterns), AfterValidator(_check_status)]
+Statuses = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_as_patterns, json_schema_input_type=str | int | list[str | int]),
+    AfterValidator(_check_status),
+]
 
 
 class Options(HttpOptions):

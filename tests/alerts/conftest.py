@@ -1,13 +1,17 @@
 """A small shop to be judged, and a store to judge it in."""
 
+import os
 import threading
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, create_engine, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import OperationalError
 
 from alerts.check_state import CheckState, State
 from alerts.message import Affected, Message
@@ -90,6 +94,30 @@ class Shop:
 @pytest.fixture(scope="session")
 def shop() -> Shop:
     return Shop()
+
+
+@pytest.fixture
+def postgresql() -> Iterator[Engine]:
+    """A store of its own on a real server."""
+    server_url = os.environ.get("BACKWATCH_TEST_POSTGRESQL", "postgresql://postgres@127.0.0.1:5432/postgres")
+    url = make_url(server_url).set(drivername="postgresql+psycopg")
+    server = create_engine(url, isolation_level="AUTOCOMMIT", connect_args={"connect_timeout": 5})
+    name = f"backwatch_alerts_{uuid.uuid4().hex[:12]}"
+    try:
+        with server.connect() as connection:
+            connection.execute(text(f"CREATE DATABASE {name}"))
+    except OperationalError as error:
+        if os.environ.get("CI") == "true":
+            raise
+        pytest.skip(f"no PostgreSQL at {url.render_as_string()}: {error.orig}")
+    made = url.set(database=name).render_as_string(hide_password=False)
+    upgrade(made)
+    engine = open_database(made, durable=True)
+    yield engine
+    engine.dispose()
+    with server.connect() as connection:
+        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    server.dispose()
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from alerts.judge import Judge
 from alerts.mute import Window
 from alerts.notifier import NotifierOptions
 from alerts.notifiers.log import LogNotifier
+from alerts.outbox import Outbox
 from alerts.route import Route
 from alerts.store import (
     acknowledge,
@@ -23,6 +24,7 @@ from alerts.store import (
     load_notifications,
     resolve,
 )
+from alerts.timings import Timings
 from probes.config import Config
 from probes.document import read_document
 from probes.result import Reason, Result, Status
@@ -112,6 +114,25 @@ def test_database_outage_is_one_page_and_one_end(rig: Rig) -> None:
     assert rig.kinds() == ["fire", "resolve"]
 
 
+def test_the_same_on_postgresql(postgresql: Engine, tmp_path: Path, shop: Any) -> None:
+    rig = Rig(postgresql, tmp_path, shop.estate())
+    rig.run(20)
+    for name in ("db", "app", "login", "web"):
+        rig.break_(name)
+    rig.run(20)
+    (incident,) = rig.open()
+    assert acknowledge(postgresql, incident.id, "ana", until_ms=rig.now_ms + 3_600_000)
+    sender = Outbox(postgresql, rig.alerting.notifiers, rig.estate, "", clock=lambda: rig.now_ms)
+    assert sender.step() == 1
+    assert sender.wait_idle(10)
+    rig.mend("db", "app", "login", "web")
+    rig.run(20)
+    sender.step()
+    assert sender.wait_idle(10)
+    sender.close()
+    assert [(one.kind, one.state) for one in load_notifications(postgresql)] == [("resolve", "sent"), ("fire", "sent")]
+
+
 def test_detection_to_message_takes_no_longer_than_promised(rig: Rig) -> None:
     """Interval 10 s, refused: 25 s; here the re-checks come every 5 s."""
     rig.break_("db")
@@ -166,17 +187,23 @@ def test_update_tells_of_new_members_after_the_group_interval(rig: Rig) -> None:
     assert rig.sent()[-1][1].endswith("— app affected (update)")
 
 
-def test_reminders_every_four_hours_until_acknowledged(rig: Rig) -> None:
+def test_reminders_until_acknowledged_and_after(engine: Engine, tmp_path: Path, shop: Any) -> None:
+    rig = Rig(engine, tmp_path, shop.estate(), timings=Timings(repeat_interval=600))
+    rig.run(20)
     rig.break_("db")
-    rig.run(4 * 3600 + 60, every_s=20)
+    rig.run(680, every_s=20)
     assert rig.kinds() == ["fire", "repeat"]
     (incident,) = rig.open()
-    until_ms = rig.now_ms + 8 * 3_600_000
-    assert acknowledge(rig.engine, incident.id, "ana", "on it", until_ms)
-    rig.run(8 * 3600 - 60, every_s=20)
+    assert acknowledge(rig.engine, incident.id, "ana", "on it", rig.now_ms + 1_800_000)
+    rig.run(1780, every_s=20)
     assert rig.kinds() == ["fire", "repeat"]
-    rig.run(180, every_s=20)
+    rig.run(60, every_s=20)
     assert rig.kinds() == ["fire", "repeat", "repeat"]
+
+
+def test_reminders_come_every_four_hours_for_pages_and_daily_for_warnings() -> None:
+    timings = Timings()
+    assert (timings.repeat_interval, timings.repeat_interval_warning) == (4 * 3600, 24 * 3600)
 
 
 def test_acknowledgement_by_another_process_is_not_overwritten(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -250,7 +277,7 @@ def test_cold_cache_is_a_warning_with_the_number(engine: Engine, tmp_path: Path,
     rig.run(20)
     (incident,) = rig.open()
     assert (incident.root, incident.severity) == ("shop/cache", Severity.WARNING)
-    assert rig.sent() == [("fire", "[DEGRADED] shop: cache shop/cache is degraded")]
+    assert rig.sent() == [("fire", "[DEGRADED] shop: cache shop/cache is degraded: connection refused")]
     rig.break_("cache", Status.UP, hit_ratio=0.97)
     rig.run(20)
     assert rig.kinds() == ["fire", "resolve"]

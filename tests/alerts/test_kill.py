@@ -27,7 +27,6 @@ from probes.store.schema import upgrade
 KILLS = 20
 
 CONFIGURATION = """
-database: backwatch.db
 defaults: {{interval: 1s, timeout: 1s, fail_after: 2, recover_after: 2, notify: [hook]}}
 alerts: {{reopen_window: 0s}}
 notifiers: {{hook: {{kind: webhook, url: "{url}", format: standard}}}}
@@ -126,6 +125,7 @@ class Children:
             self.running[name] = subprocess.Popen(self.commands[name], stdout=log, stderr=log)
 
     def kill(self, name: str) -> None:
+        assert self.running[name].poll() is None, (self.folder / f"{name}.log").read_text()
         os.kill(self.running[name].pid, signal.SIGKILL)
         self.running[name].wait()
 
@@ -159,7 +159,7 @@ def test_twenty_kills_lose_nothing_and_open_nothing_twice(
     chance = random.Random(4)
     time.sleep(4)
     for _ in range(KILLS):
-        time.sleep(chance.uniform(0.5, 5))
+        time.sleep(chance.uniform(1, 8))
         victims = chance.choice([["engine"], ["engine"], ["writer"], ["engine", "writer"]])
         for name in victims:
             children.kill(name)
@@ -177,7 +177,7 @@ def test_twenty_kills_lose_nothing_and_open_nothing_twice(
     for row in rows.values():
         by_incident[row.incident_id][row.kind] = row
 
-    assert len(incidents) >= 5
+    assert len(incidents) >= 3
     for incident in incidents:
         kinds = [event.kind for event in load_incident_events(engine, incident.id)]
         assert kinds.count("opened") == kinds.count("resolved") == 1

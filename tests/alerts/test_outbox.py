@@ -146,7 +146,7 @@ def test_receiver_back_after_an_hour_hears_once_of_each_incident_pages_first(
         ("open-warning", "update"),
     }
     assert len(ops.got) == 3
-    assert ops.got[-1].severity == "warning"
+    assert ops.got[0].severity == "page"
 
 
 def test_breaker_opens_after_five_failures_and_tries_once_a_minute(rig: Rig, ops: Fake, message: Message) -> None:

@@ -119,7 +119,7 @@ def test_the_demo_watches_every_tier(demo: Demo) -> None:
     for checks in (demo.checks(), json.loads(status.stdout)["checks"]):
         assert len(checks) >= 14
         assert len({check["tier"] for check in checks}) >= 7
-        assert {check["status"] for check in checks} == {"up"}
+        assert {check["check"]: check for check in checks if check["status"] != "up"} == {}
 
 
 @pytest.mark.parametrize(

