@@ -25,6 +25,8 @@ _SAYS = {
     Reason.TLS_NOT_YET: "shows a certificate that is not valid yet",
     Reason.TLS_HOSTNAME: "shows a certificate for another name",
     Reason.TLS_UNTRUSTED: "shows a certificate that is not trusted",
+    Reason.TLS_REVOKED: "shows a revoked certificate",
+    Reason.TLS_CLIENT_CERT: "wants a client certificate that it does not get",
     Reason.HTTP_STATUS: "answers with an error",
     Reason.BODY_MISMATCH: "answers with the wrong content",
     Reason.DEADLINE: "does not answer in time",

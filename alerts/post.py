@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -17,21 +17,11 @@ from urllib3.exceptions import NewConnectionError
 
 from alerts.cutoff import Cutoff
 from alerts.notifier import DeliveryError
-from probes.guard import blocked, literal_address
+from probes.guard import blocked, is_public, literal_address
 
 Network = IPv4Network | IPv6Network
 _CONNECT_S = 5.0
 _ANSWER_BYTES = 4096
-
-# Not the public internet (security.md, "block list detail"): `ipaddress` alone gets several of these wrong.
-_NOT_PUBLIC = tuple(
-    ip_network(net)
-    for net in (
-        "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24",
-        "192.168.0.0/16", "198.18.0.0/15", "224.0.0.0/3", "168.63.129.16/32", "::/128", "::1/128", "fc00::/7",
-        "fe80::/10", "ff00::/8", "64:ff9b::/96", "2002::/16", "::ffff:0:0/96", "2001::/32",
-    )
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +75,7 @@ def resolve(host: str, port: int, allow: Sequence[Network]) -> list[str]:
         if any(ip_address(address) in net for net in allow):
             continue
         named = literal is not None or host == "localhost"
-        if blocked(address) or (not named and any(ip_address(address) in net for net in _NOT_PUBLIC)):
+        if blocked(address) or (not named and not is_public(address)):
             text = f"{host} leads to {address}, which is not public: allow it with `allow_cidr: [{address}]`"
             raise DeliveryError(text, permanent=True)
     return addresses

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Self
+from ipaddress import ip_address
+from typing import Annotated, ClassVar, Self
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from probes.dial import place
 from probes.probe import Options
@@ -66,6 +67,14 @@ def safe(text: str, password: str | None) -> str:
     return clean(text.replace(password, "***") if password else text)
 
 
+def _plain(addresses: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(str(ip_address(address)) for address in addresses)
+
+
+NamedAddresses = Annotated[tuple[str, ...], AfterValidator(_plain)]
+"""Metadata or link-local addresses that a check may connect to all the same, each named exactly (see `guard`)."""
+
+
 class Endpoint(Options):
     """Options of a kind that needs no more than a host and a port."""
 
@@ -74,6 +83,9 @@ class Endpoint(Options):
     url: str | None = Field(None, description="Where to connect, as in `tcp://host:port` or just `host:port`")
     host: str | None = Field(None, description="Host name or address, instead of `url`")
     port: int | None = Field(None, ge=1, le=65535, description="Port, with `host`")
+    allow_addresses: NamedAddresses = Field(
+        (), description="Metadata or link-local addresses that may be connected to all the same, each named exactly"
+    )
 
     @model_validator(mode="after")
     def _is_one_place(self) -> Self:

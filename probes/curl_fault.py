@@ -101,6 +101,8 @@ def _explain(trouble: Trouble) -> tuple[Reason, str]:
     code = trouble.code
     if code == pycurl.E_OPERATION_TIMEDOUT:
         return _explain_timeout(trouble)
+    if code == pycurl.E_SSL_INVALIDCERTSTATUS:
+        return _explain_staple(trouble)
     if code == pycurl.E_PEER_FAILED_VERIFICATION:
         return _explain_verification(trouble)
     if code in _SIMPLE:
@@ -145,6 +147,14 @@ def _explain_verification(trouble: Trouble) -> tuple[Reason, str]:
     return known or Reason.TLS_UNTRUSTED, text
 
 
+def _explain_staple(trouble: Trouble) -> tuple[Reason, str]:
+    """The check insists on a stapled OCSP answer (`ocsp_staple`)."""
+    text = _plain(trouble.text)
+    if "revoked" in text.lower() or "revocation reason" in text.lower():
+        return Reason.TLS_REVOKED, f"the certificate is revoked: {text}"
+    return Reason.TLS_UNTRUSTED, f"no good OCSP answer is stapled: {text}"
+
+
 def _explain_errno(trouble: Trouble, otherwise: Reason) -> tuple[Reason, str]:
     if trouble.os_errno in _ERRNO:
         reason, words = _ERRNO[trouble.os_errno]
@@ -157,10 +167,7 @@ def _explain_errno(trouble: Trouble, otherwise: Reason) -> tuple[Reason, str]:
 def _explain_tls(trouble: Trouble, otherwise: Reason) -> tuple[Reason, str]:
     for pattern, reason in _TLS_WORDS:
         if re.search(pattern, trouble.text, re.IGNORECASE):
-            # Up to TLS 1.2 a server that misses a client certificate sends this very alert.
-            doubt = " (no cipher in common, or a client certificate is missing)" if reason is Reason.TLS_CIPHER else ""
-            if reason is Reason.TCP_RESET and trouble.secured and not trouble.answered:
-                doubt = " right after the handshake (is a client certificate missing?)"
+            doubt = " (no cipher in common)" if reason is Reason.TLS_CIPHER else ""
             return reason, _plain(trouble.text) + doubt
     if trouble.os_errno in _ERRNO:
         return _explain_errno(trouble, otherwise)

@@ -6,12 +6,13 @@ import selectors
 import socket
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+from probes.guard import check_addresses
 from probes.lookup import timed_resolve
 from probes.probe import Deadline, Failure
 from probes.redact import clean
@@ -50,12 +51,14 @@ class Line:
     phases: Phases
 
 
-def dial(host: str, port: int, deadline: Deadline) -> Line:
+def dial(host: str, port: int, deadline: Deadline, allowed: Collection[str] = ()) -> Line:
     """Opens a fresh TCP connection, trying a host's addresses side by side (RFC 8305).
 
-    Raises Failure with a dns_*, tcp_* or net_unreachable reason, phases filled as far as it came.
+    Raises Failure with a dns_*, tcp_* or net_unreachable reason, phases filled as far as it came; with ssrf_blocked
+    for a metadata or link-local address that is not among those `allowed`.
     """
     addresses, dns_s = timed_resolve(host, deadline)
+    check_addresses(host, addresses, allowed)
     phases = Phases(dns_s=dns_s)
     started = time.monotonic()
     sock = _race(addresses, port, deadline, place(host, port), phases)

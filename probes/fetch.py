@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 import pycurl
@@ -17,6 +18,7 @@ from probes.url import Url, UrlError, read_url, split_authority
 if TYPE_CHECKING:
     from probes.engine import Engine
 
+_SECOND_LOOK_S = 0.05
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _CREDENTIAL_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization"})
 
@@ -41,6 +43,9 @@ class Fetch:
         self._transfer: Transfer | None = None
         self._where = ""
         self._certificate: Certificate | None = None
+        self._pinned: str | None = None
+        self._checked: tuple[str, ...] = ()
+        self._doubtful: Failure | None = None
         self._done = False
 
     def begin(self) -> None:
@@ -105,13 +110,14 @@ class Fetch:
     def _take_addresses(self, url: Url, host: str, port: int, addresses: tuple[str, ...]) -> None:
         try:
             if self._request.proxy and literal_address(url.host) is not None:
-                check_addresses(url.host, (url.host,))
-            check_addresses(host, addresses)
+                check_addresses(url.host, (url.host,), self._request.allow_addresses)
+            check_addresses(host, addresses, self._request.allow_addresses)
         except Failure as failure:
             self._end(failure=failure)
             return
         if len(addresses) == 1 and addresses[0] != host:
             self._where = f"{addresses[0]}:{port} ({host})"
+        self._checked = addresses
         pinned = None
         if addresses != (host,):
             listed = ",".join(f"[{address}]" if ":" in address else address for address in addresses)
@@ -119,12 +125,15 @@ class Fetch:
         self._connect(url, pinned)
 
     def _connect(self, url: Url, pinned: str | None) -> None:
+        self._pinned = pinned
         left_s = self._end_s - self._engine.loop.time()
         transfer = Transfer(self._engine.take_handle(), self._request, url, max(0.001, left_s))
         self._transfer = transfer
         connect_to = None if self._hops or self._request.proxy else self._request.connect_to
         try:
             transfer.prepare(pinned, connect_to)
+            if self._doubtful is not None:
+                transfer.listen()
         except pycurl.error as error:
             self._release()
             self._end(failure=Failure(Reason.INTERNAL, f"libcurl refuses the request: {error}"))
@@ -134,8 +143,11 @@ class Fetch:
     def _finish_hop(self, transfer: Transfer, code: int, text: str) -> None:
         if self._done or self._url is None:
             return
+        if self._doubtful is not None:
+            self._conclude(transfer, self._doubtful)
+            return
         transfer.timeout_s = self._timeout_s
-        failure = transfer.end(code, text, self._where)
+        failure = transfer.end(code, text, self._where) or self._stranger(transfer)
         self._add_phases(*transfer.phases(None))
         self._certificate = transfer.certificate() or self._certificate
         status = transfer.code
@@ -144,7 +156,32 @@ class Fetch:
             if location:
                 self._redirect(status, location)
                 return
+        if failure is not None and transfer.may_want_certificate(failure) and self._has_time():
+            # Only the handshake's messages tell; listening to them costs time, so it is done in this case alone.
+            self._doubtful = failure
+            self._release()
+            self._connect(self._url, self._pinned)
+            return
         self._end(failure=failure)
+
+    def _has_time(self) -> bool:
+        return self._end_s - self._engine.loop.time() > _SECOND_LOOK_S
+
+    def _conclude(self, transfer: Transfer, failure: Failure) -> None:
+        """After the second look: did the server ask for a client certificate before it gave up on us?"""
+        if transfer.asked_for_certificate:
+            text = f"{self._where} asks for a client certificate, and hangs up without one: {failure.message}"
+            failure = Failure(Reason.TLS_CLIENT_CERT, text)
+        self._end(failure=failure)
+
+    def _stranger(self, transfer: Transfer) -> Failure | None:
+        """A second lock behind the pinned addresses: an answer from any other address is not even looked at."""
+        address = transfer.address()
+        if address is None or address in self._checked or self._request.unix_socket is not None:
+            return None
+        if ip_address(address) in {ip_address(checked.partition("%")[0]) for checked in self._checked}:
+            return None
+        return Failure(Reason.SSRF_BLOCKED, f"the answer came from {address}, which was not checked")
 
     def _redirect(self, code: int, location: str) -> None:
         if self._url is None:

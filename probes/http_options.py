@@ -6,18 +6,17 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 
+from probes.address import NamedAddresses
 from probes.probe import Options, Request
-from probes.url import UrlError, read_url
+from probes.url import Url, UrlError, read_url, split_authority
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
+_PROXIES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
 
 
 def _check_url(text: str) -> str:
-    try:
-        read_url(text)
-    except UrlError as error:
-        raise ValueError(str(error)) from None
+    _read(text)
     return text
 
 
@@ -30,6 +29,49 @@ def _check_headers(headers: dict[str, str]) -> dict[str, str]:
     return headers
 
 
+def _check_plain(value: str | None) -> str | None:
+    if value is not None and not _VALUE.fullmatch(value):
+        raise ValueError("control characters are not allowed here (a line break at its end?)")
+    return value
+
+
+def _check_secret(value: SecretStr | None) -> SecretStr | None:
+    if value is not None:
+        _check_plain(value.get_secret_value())
+    return value
+
+
+def _check_proxy(text: str | None) -> str | None:
+    """The port must be there: libcurl's own default (1080) is not what the address check would look at."""
+    if text is None:
+        return None
+    scheme, colon, rest = text.rpartition("://")
+    if colon and scheme not in _PROXIES:
+        raise ValueError(f"a proxy begins with one of {', '.join(_PROXIES)}")
+    url = _read(f"http://{rest}")
+    if not re.search(r":[0-9]+/?$", rest) or url.rest != "/":
+        raise ValueError("a proxy is written as http://host:port")
+    return text
+
+
+def _check_authority(text: str | None) -> str | None:
+    if text is not None:
+        if "/" in text or "@" in text:
+            raise ValueError("write address:port")
+        try:
+            split_authority(text, 80)
+        except UrlError as error:
+            raise ValueError(str(error)) from None
+    return text
+
+
+def _read(text: str) -> Url:
+    try:
+        return read_url(text)
+    except UrlError as error:
+        raise ValueError(str(error)) from None
+
+
 def _check_file(path: str) -> str:
     if not Path(path).is_file():
         raise ValueError(f"there is no file {path}")
@@ -39,6 +81,10 @@ def _check_file(path: str) -> str:
 HttpUrl = Annotated[str, AfterValidator(_check_url)]
 Headers = Annotated[dict[str, str], AfterValidator(_check_headers)]
 File = Annotated[str, AfterValidator(_check_file)]
+Plain = Annotated[str | None, AfterValidator(_check_plain)]
+Secret = Annotated[SecretStr | None, AfterValidator(_check_secret)]
+Proxy = Annotated[str | None, AfterValidator(_check_proxy)]
+Authority = Annotated[str | None, AfterValidator(_check_authority)]
 
 
 class Auth(BaseModel):
@@ -47,9 +93,9 @@ class Auth(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     scheme: Literal["basic", "digest", "bearer"] = Field("basic", description="how they are sent")
-    username: str | None = Field(None, description="for basic and digest")
-    password: SecretStr | None = Field(None, description="for basic and digest")
-    token: SecretStr | None = Field(None, description="for bearer")
+    username: Plain = Field(None, description="for basic and digest")
+    password: Secret = Field(None, description="for basic and digest")
+    token: Secret = Field(None, description="for bearer")
 
     @model_validator(mode="after")
     def _fits_scheme(self) -> "Auth":
@@ -73,9 +119,17 @@ class HttpOptions(Options):
     verify: bool = Field(True, description="false: accept any certificate")
     http_version: Literal["auto", "1.1", "2", "3"] = Field("auto", description="protocol version to insist on")
     family: Literal["any", "ipv4", "ipv6"] = Field("any", description="address family to use")
-    proxy: str | None = Field(None, description="URL of an HTTP or SOCKS proxy; the environment's is never used")
-    connect_to: str | None = Field(None, description="address:port to connect to instead of the URL's own")
-    unix_socket: str | None = Field(None, description="path of a Unix socket to connect to")
+    proxy: Proxy = Field(
+        None, description="http://host:port of an HTTP or SOCKS proxy; the environment's is never used"
+    )
+    connect_to: Authority = Field(None, description="address:port to connect to instead of the URL's own")
+    unix_socket: Plain = Field(None, description="path of a Unix socket to connect to")
+    allow_addresses: NamedAddresses = Field(
+        (), description="metadata or link-local addresses that may be connected to all the same, each named exactly"
+    )
+    ocsp_staple: bool = Field(
+        False, description="true: the server must staple an OCSP answer that calls its certificate good"
+    )
     max_body: int = Field(1 << 20, description="largest body that is read, in bytes", ge=0, le=10 << 20)
     max_redirects: int = Field(5, description="redirects that are followed; 0: the redirect is the answer", ge=0, le=20)
 
@@ -102,6 +156,8 @@ class HttpOptions(Options):
             proxy=self.proxy,
             unix_socket=self.unix_socket,
             connect_to=self.connect_to,
+            allow_addresses=self.allow_addresses,
+            ocsp_staple=self.ocsp_staple,
         )
 
     @property

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from probes.address import Address, safe
+from probes.guard import check_addresses
 from probes.lookup import timed_resolve
 from probes.probe import Deadline, Failure
 from probes.result import NO_PHASES, Phases, Reason
@@ -61,8 +62,10 @@ def connect(where: Address, deadline: Deadline) -> Link:
     Raises Failure; a host's addresses are tried in turn, each with its share of the time that is left.
     """
     if not where.host:
+        _check_hosts(where, deadline)
         return _open(where, None, deadline, NO_PHASES, 1)
     addresses, dns_s = timed_resolve(where.host, deadline)
+    check_addresses(where.host, addresses)
     failure: Failure | None = None
     for tried, address in enumerate(addresses):
         try:
@@ -93,6 +96,13 @@ def _open(where: Address, address: str | None, deadline: Deadline, phases: Phase
     connection: psycopg.Connection[Any] = psycopg.Connection(wire)
     connection.autocommit = True
     return Link(connection, clock.phases(phases.dns_s), clock.auth_s())
+
+
+def _check_hosts(where: Address, deadline: Deadline) -> None:
+    """Where the query names hosts, libpq looks them up itself; sockets are paths (or `@` and an abstract name)."""
+    for host in ",".join(where.query.get(name, "") for name in ("host", "hostaddr")).split(","):
+        if host and not host.startswith(("/", "@")):
+            check_addresses(host, timed_resolve(host, deadline)[0])
 
 
 def _conninfo(where: Address, address: str | None, left_s: float, phases: Phases) -> str:

@@ -40,7 +40,7 @@ class Failure(Exception):
     """What a probe raises when the target failed it: a stable reason and a message for people.
 
     A reason that is our own fault (`Reason.is_ours`) makes the result unknown, any other makes it down.
-    Phases, code and metrics measured so far may be handed over and are kept.
+    Phases, code, metrics and facts (see `Reading`) gathered so far may be handed over and are kept.
     """
 
     def __init__(
@@ -51,6 +51,7 @@ class Failure(Exception):
         code: int | None = None,
         phases: Phases = NO_PHASES,
         metrics: Mapping[str, float] | None = None,
+        facts: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.reason = reason
@@ -58,12 +59,14 @@ class Failure(Exception):
         self.code = code
         self.phases = phases
         self.metrics = dict(metrics or {})
+        self.facts = facts
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
     """What a probe returns. `carry` is handed to the next run as `ask.last.carry` (counters for rates), never stored.
 
+    `facts` are things that seldom change, by a name for people ("certificate"): only a change is stored, as an event.
     `duration_s` None means: the runner's own stopwatch, from start to return.
     """
 
@@ -75,6 +78,7 @@ class Reading:
     phases: Phases = NO_PHASES
     metrics: Mapping[str, float] = field(default_factory=dict)
     carry: Any = None
+    facts: Mapping[str, str] | None = None
 
     @classmethod
     def of_failure(cls, failure: Failure) -> "Reading":
@@ -86,6 +90,7 @@ class Reading:
             code=failure.code,
             phases=failure.phases,
             metrics=failure.metrics,
+            facts=failure.facts,
         )
 
     def carrying(self, carry: Any) -> "Reading":
@@ -159,6 +164,8 @@ class Request:
     proxy: str | None = None
     unix_socket: str | None = None
     connect_to: str | None = None  # "address:port" instead of the URL's own, Host and SNI kept (fan-out)
+    allow_addresses: tuple[str, ...] = ()  # metadata or link-local ones that are meant, each named exactly
+    ocsp_staple: bool = False  # insist on a stapled OCSP answer that says "good"
 
 
 @dataclass(frozen=True, slots=True)

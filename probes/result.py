@@ -36,6 +36,7 @@ class Reason(StrEnum):
     TLS_NOT_YET = "tls_not_yet"
     TLS_HOSTNAME = "tls_hostname"
     TLS_UNTRUSTED = "tls_untrusted"
+    TLS_REVOKED = "tls_revoked"
     TLS_CLIENT_CERT = "tls_client_cert"
     TLS_VERSION = "tls_version"
     TLS_CIPHER = "tls_cipher"

@@ -73,6 +73,7 @@ class Transfer:
         "_too_big",
         "_url",
         "answered",
+        "asked_for_certificate",
         "curl",
         "headers",
         "received_bytes",
@@ -89,6 +90,7 @@ class Transfer:
         self._body: list[bytes] = []
         self._lines: list[bytes] = []
         self.answered = False
+        self.asked_for_certificate = False
         self._too_big: Reason | None = None
 
     def prepare(self, resolved: str | None, connect_to: str | None) -> None:
@@ -118,6 +120,15 @@ class Transfer:
         self._prepare_request()
         if url.is_tls or (request.proxy or "").startswith("https:"):
             self._prepare_tls()
+
+    def listen(self) -> None:
+        """Note while the handshake runs whether the server asks for a client certificate."""
+        self.curl.setopt(pycurl.DEBUGFUNCTION, self._hear)
+        self.curl.setopt(pycurl.VERBOSE, 1)
+
+    def _hear(self, kind: int, text: bytes) -> None:
+        if kind == pycurl.INFOTYPE_TEXT and b"(IN), TLS handshake, Request CERT" in text:
+            self.asked_for_certificate = True
 
     def _prepare_request(self) -> None:
         curl, request = self.curl, self._request
@@ -162,6 +173,8 @@ class Transfer:
         curl.setopt(pycurl.SSL_SESSIONID_CACHE, 0)  # FRESH_CONNECT alone does not stop session reuse
         curl.setopt(pycurl.SSL_EC_CURVES, DEFAULT_CURVES)
         curl.setopt(pycurl.OPT_CERTINFO, 1)
+        if request.ocsp_staple:
+            curl.setopt(pycurl.SSL_VERIFYSTATUS, 1)
         if request.client_cert_file:
             curl.setopt(pycurl.SSLCERT, request.client_cert_file)
             if request.client_key_file:
@@ -239,6 +252,18 @@ class Transfer:
     def http_version(self) -> str | None:
         """The version the server answered with."""
         return _HTTP_NAMES.get(self.curl.getinfo(pycurl.INFO_HTTP_VERSION))
+
+    def may_want_certificate(self, failure: Failure) -> bool:
+        """Whether a failure is what servers do, among other things, to a client that shows no certificate.
+
+        Up to TLS 1.2 the alert for it is the one for "no cipher"; later the alert may get lost in a reset.
+        """
+        return (
+            failure.reason in (Reason.TLS_CIPHER, Reason.TLS_EOF, Reason.TCP_RESET, Reason.HTTP_PROTOCOL)
+            and self._url.is_tls
+            and not self.answered
+            and self._request.client_cert_file is None
+        )
 
     def _failure(self, code: int, text: str, where: str) -> Failure:
         """Why libcurl gave up."""

@@ -11,6 +11,7 @@ from probes.guard import literal_address
 
 _PORTS = {"http": 80, "https": 443}
 _HOST = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?\.?", re.ASCII)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _KEPT = "%/:?@!$&'()*+,;=~-._|^`{}[]\"<>"
 
 
@@ -67,6 +68,7 @@ def read_url(text: str) -> Url:
         raise UrlError(str(error)) from None
     if scheme not in _PORTS:
         raise UrlError(f"scheme {scheme or '(none)'} instead of http or https")
+    username, password = _decoded(parts.username), _decoded(parts.password)
     path = quote(parts.path or "/", safe=_KEPT)
     query = f"?{quote(parts.query, safe=_KEPT)}" if parts.query else ""
     return Url(
@@ -74,9 +76,16 @@ def read_url(text: str) -> Url:
         ascii_host(host),
         port or _PORTS[scheme],
         path + query,
-        None if parts.username is None else unquote(parts.username),
-        None if parts.password is None else unquote(parts.password),
+        username,
+        password,
     )
+
+
+def _decoded(text: str | None) -> str | None:
+    decoded = None if text is None else unquote(text)
+    if decoded is not None and _CONTROL.search(decoded):
+        raise UrlError("control characters in the user name or password")
+    return decoded
 
 
 def ascii_host(host: str) -> str:

@@ -24,6 +24,9 @@ from probes.probe import (
 from probes.result import Reason
 from probes.url import read_url
 
+# nginx ends the handshake well, whoever is there, and refuses in HTTP.
+_WANTS_CERTIFICATE = (b"No required SSL certificate was sent", b"The SSL certificate error")
+
 
 def _check_status(patterns: tuple[str, ...]) -> tuple[str, ...]:
     for pattern in patterns:
@@ -111,6 +114,8 @@ class HttpProbe(ConversationProbe):
         code = name_status(response.code)
         if response.code in (401, 403) and self.options.has_credentials:
             return Failure(Reason.AUTH_FAILED, f"credentials refused: status {code}")
+        if response.code == 400 and any(words in response.body[:4096] for words in _WANTS_CERTIFICATE):
+            return Failure(Reason.TLS_CLIENT_CERT, f"the server asks for a client certificate: status {code}")
         return Failure(Reason.HTTP_STATUS, f"status {code} instead of {' or '.join(self.expect.status)}")
 
 

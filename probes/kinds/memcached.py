@@ -71,7 +71,7 @@ class MemcachedProbe(BlockingProbe):
     def run(self, ask: Ask) -> Reading:
         """Fails for connecting and `version`; both commands need no rights."""
         where = self.options.where()
-        line = dial(where.host, where.port, ask.deadline)
+        line = dial(where.host, where.port, ask.deadline, self.options.allow_addresses)
         metrics: dict[str, float] = {}
         with line.sock, CutOff(ask.deadline, line.sock.fileno(), f"waiting for {where.place}"):
             try:

@@ -50,7 +50,7 @@ class TcpProbe(BlockingProbe):
         """Connects; then the dialogue, if there is one."""
         where = self.options.where()
         context = trusting(self.options.ca_file) if where.scheme == "tls" else None
-        line = dial(where.host, where.port, ask.deadline)
+        line = dial(where.host, where.port, ask.deadline, self.options.allow_addresses)
         sock, phases = line.sock, line.phases
         if context is not None:
             sock, phases = shake(sock, context, where.host, ask.deadline, phases)

@@ -75,7 +75,7 @@ class TlsProbe(BlockingProbe):
         where = self.options.where()
         name = self.options.server_name or where.host
         context = self._context()
-        line = dial(where.host, where.port, ask.deadline)
+        line = dial(where.host, where.port, ask.deadline, self.options.allow_addresses)
         try:
             secured, phases = shake(line.sock, context, name, ask.deadline, line.phases)
         except Failure as failure:
@@ -118,7 +118,7 @@ class TlsProbe(BlockingProbe):
         metrics: dict[str, float] = {}
         words = failure.message
         try:
-            line = dial(where.host, where.port, ask.deadline)
+            line = dial(where.host, where.port, ask.deadline, self.options.allow_addresses)
             secured, _ = shake(line.sock, trusting_all(), name, ask.deadline, line.phases)
             with secured:
                 chain = certificates(secured)

@@ -111,3 +111,23 @@ def test_charset_is_taken_from_the_content_type(content_type: str | None, charse
 
 def test_unknown_charset_is_read_as_utf_8() -> None:
     assert BodyExpect(contains="ä").mismatch_of("ä".encode(), "klingon") is None
+
+
+@pytest.mark.parametrize(("function", "matches"), [("match", False), ("search", True)])
+def test_patterns_in_a_json_path_are_those_of_the_rfc(function: str, matches: bool) -> None:
+    path = f"$.nodes[?{function}(@.name, 'b[a-z]')]"
+    body = b'{"nodes": [{"name": "a"}, {"name": "web1"}, {"name": "abc", "n": 1}]}'
+    assert (mismatch({"json": {"path": path}}, body) is None) is matches
+
+
+def test_no_pattern_in_a_json_path_can_stall_the_loop() -> None:
+    started = time.monotonic()
+    body = b'{"nodes": [{"name": "' + b"a" * 100_000 + b'!"}]}'
+    assert mismatch({"json": {"path": "$.nodes[?match(@.name, '(a+)+')]"}}, body) is not None
+    assert mismatch({"json": {"path": "$.nodes[?search(@.name, '^(a|a)+$')]"}}, body) is not None
+    assert time.monotonic() - started < 0.5
+
+
+def test_patterns_outside_the_rfc_are_refused() -> None:
+    with pytest.raises(ValidationError, match="JSON path"):
+        BodyExpect.model_validate({"json": {"path": "$.nodes[?@.name =~ /(a+)+$/]"}})

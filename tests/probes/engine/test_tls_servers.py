@@ -3,6 +3,7 @@
 import datetime
 import socket
 import ssl
+import struct
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -124,14 +125,40 @@ def demanding(secure: Any, authority: trustme.CA) -> Callable[[ssl.TLSVersion], 
     return start
 
 
-def test_client_certificate_is_asked_for(demanding: Any, ca_file: str, ask: Asking) -> None:
-    assert ask(demanding(ssl.TLSVersion.TLSv1_3), ca_file=ca_file).reason is Reason.TLS_CLIENT_CERT
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["1.2", "1.3"])
+def test_client_certificate_is_asked_for(demanding: Any, ca_file: str, ask: Asking, version: ssl.TLSVersion) -> None:
+    reading = ask(demanding(version), ca_file=ca_file)
+    assert reading.reason is Reason.TLS_CLIENT_CERT, reading
 
 
-def test_old_protocol_cannot_say_that_it_wants_a_client_certificate(demanding: Any, ca_file: str, ask: Asking) -> None:
-    reading = ask(demanding(ssl.TLSVersion.TLSv1_2), ca_file=ca_file)
-    assert reading.reason is Reason.TLS_CIPHER
-    assert "or a client certificate is missing" in reading.message
+def test_alert_that_is_lost_in_a_reset_is_told_by_the_handshake(
+    servers: Any, authority: trustme.CA, ca_file: str, ask: Asking
+) -> None:
+    context = context_of(authority.issue_cert("127.0.0.1"))
+    context.verify_mode = ssl.CERT_REQUIRED
+    authority.configure_trust(context)
+
+    def hang_up(connection: socket.socket) -> None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        try:
+            context.wrap_socket(connection, server_side=True).recv(1)
+        except OSError:
+            connection.close()
+
+    reading = ask(f"https://127.0.0.1:{servers.start(hang_up)}/", ca_file=ca_file)
+    assert reading.reason is Reason.TLS_CLIENT_CERT, reading
+
+
+def test_reset_of_a_server_that_wants_no_certificate_stays_a_reset(
+    servers: Any, authority: trustme.CA, ca_file: str, ask: Asking
+) -> None:
+    def hang_up(connection: socket.socket) -> None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    port = servers.start(hang_up, context_of(authority.issue_cert("127.0.0.1")))
+    reading = ask(f"https://127.0.0.1:{port}/", ca_file=ca_file)
+    assert reading.reason is Reason.TCP_RESET, reading
+    assert servers.accepted == 2  # a second look, for the handshake's messages
 
 
 def test_client_certificate_is_shown(
