@@ -33,6 +33,7 @@ _ERRNO = {
 
 # OpenSSL's and libcurl's words, first match wins.
 _TLS_WORDS = (
+    (r"(private key|client certificate)\b.*\bfile|could not load PEM client cert", Reason.INTERNAL),
     (r"wrong version number|packet length too long|http request|https proxy request", Reason.TLS_NOT_TLS),
     (r"record layer failure|bad record type|unexpected message", Reason.TLS_NOT_TLS),
     (r"certificate required|alert bad certificate|alert unknown ca|alert certificate", Reason.TLS_CLIENT_CERT),
@@ -99,12 +100,8 @@ def failure_of(trouble: Trouble) -> Failure:
 
 def _explain(trouble: Trouble) -> tuple[Reason, str]:
     code = trouble.code
-    if code == pycurl.E_OPERATION_TIMEDOUT:
-        return _explain_timeout(trouble)
-    if code == pycurl.E_SSL_INVALIDCERTSTATUS:
-        return _explain_staple(trouble)
-    if code == pycurl.E_PEER_FAILED_VERIFICATION:
-        return _explain_verification(trouble)
+    if (explain := _EXPLAINED.get(code)) is not None:
+        return explain(trouble)
     if code in _SIMPLE:
         reason, words = _SIMPLE[code]
         return reason, f"{words}{_plain(trouble.text)}"
@@ -177,3 +174,10 @@ def _explain_tls(trouble: Trouble, otherwise: Reason) -> tuple[Reason, str]:
 def _plain(text: str) -> str:
     """libcurl's message without OpenSSL's error numbers."""
     return re.sub(r"\berror:[0-9A-F]{8}:|OpenSSL SSL_(connect|read|write): ", "", text).strip() or "no details"
+
+
+_EXPLAINED = {
+    pycurl.E_OPERATION_TIMEDOUT: _explain_timeout,
+    pycurl.E_PEER_FAILED_VERIFICATION: _explain_verification,
+    pycurl.E_SSL_INVALIDCERTSTATUS: _explain_staple,
+}
