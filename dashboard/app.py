@@ -4,7 +4,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from dashboard.pages import check, incidents, itself, notifications, overview, request_path
+from dashboard.pages import check, events, incidents, itself, notifications, overview, request_path
 
 st.set_page_config(
     page_title="Backwatch",
@@ -20,6 +20,7 @@ st.navigation(
             st.Page(overview.page, title="Overview", icon=":material/grid_view:", url_path="overview", default=True),
             st.Page(request_path.page, title="Request path", icon=":material/account_tree:", url_path="request-path"),
             st.Page(check.page, title="Check", icon=":material/monitoring:", url_path="check"),
+            st.Page(events.page, title="Events", icon=":material/history:", url_path="events"),
         ],
         "Respond": [
             st.Page(incidents.page, title="Incidents", icon=":material/warning:", url_path="incidents"),

@@ -81,6 +81,7 @@ class CheckHistory:
     changes: Sequence[Change]
     incidents: Sequence[Incident]
     gaps: Sequence[Event]
+    events: Sequence[Event]
     newest: Result | None
     sample_until_ms: int | None
 
@@ -189,6 +190,7 @@ def load_history(engine: Engine, check_id: str, target_id: str, range_s: float, 
         changes=list(reversed(load_changes(engine, check_id, from_ms, to_ms)))[:12],
         incidents=incidents,
         gaps=load_events(engine, from_ms, to_ms, kind="gap"),
+        events=list(reversed(load_events(engine, from_ms, to_ms, subject=check_id)))[:12],
         newest=newest,
         sample_until_ms=load_sample_until(engine),
     )
@@ -256,6 +258,12 @@ def load_deliveries(engine: Engine, limit: int = 200) -> tuple[list[Notification
 def load_current_silences(engine: Engine) -> list[Silence]:
     """Silences in force or to come."""
     return load_silences(engine, now_ms())
+
+
+def load_happened(engine: Engine, range_s: float, kind: str | None = None, most: int = 500) -> list[Event]:
+    """What happened beside the results in the last `range_s` seconds, newest first, of one kind where given."""
+    to_ms = now_ms()
+    return list(reversed(load_events(engine, to_ms - int(range_s * 1000), to_ms + 1000, kind=kind)))[:most]
 
 
 def load_own(engine: Engine) -> Own:

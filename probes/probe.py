@@ -179,6 +179,11 @@ class Certificate:
     fingerprint_sha256: str
     names: tuple[str, ...] = ()
 
+    @property
+    def fact(self) -> str:
+        """What tells one certificate from another, for people: `a1b2c3d4e5f60718 by CN=R11,O=Let's Encrypt`."""
+        return f"{self.fingerprint_sha256[:16]} by {self.issuer}"
+
 
 @dataclass(frozen=True, slots=True)
 class Response:

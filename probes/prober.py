@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field, replace
 
 from probes.engine import Engine
@@ -17,6 +17,7 @@ from probes.target import Check, Limit
 _PUSHES_KEPT = 50
 Clean = Callable[[str], str]
 OnResult = Callable[[Result], object]
+OnFacts = Callable[[str, Mapping[str, str], int], object]
 
 
 @dataclass(slots=True)
@@ -26,6 +27,7 @@ class _Memory:
     first_seen_ms: int
     last: Reading | None = None
     broken: frozenset[Limit] = frozenset()
+    facts: Mapping[str, str] | None = None
     pushes: deque[Push] = field(default_factory=lambda: deque(maxlen=_PUSHES_KEPT))
 
 
@@ -37,6 +39,8 @@ class Prober:
     ) -> None:
         self._location = location
         self.clean = clean
+        self.on_facts: OnFacts = _ignore
+        """Told of facts that differ from a check's last run: its id, the facts (none: forget them), epoch ms."""
         self._engine = Engine(loop, resolver)
         self._pool = Pool(loop, threads)
         self._memories: dict[str, _Memory] = {}
@@ -92,6 +96,8 @@ class Prober:
         """Start anew with a check whose question has changed: its counters mean something else now."""
         if check_id in self._memories:
             self._memories[check_id].last, self._memories[check_id].broken = None, frozenset()
+            self._memories[check_id].facts = None
+        self.on_facts(check_id, {}, now_ms())
 
     def cancel_all(self) -> None:
         """End what can be ended: conversations. Blocking runs end by their own timeouts."""
@@ -117,6 +123,9 @@ class Prober:
 
     def _conclude(self, check: Check, memory: _Memory, slot_ms: int, started_ms: int, reading: Reading) -> Result:
         judged, memory.broken = judge(reading, check.limits, memory.broken)
+        if reading.facts is not None and reading.facts != memory.facts:
+            memory.facts = reading.facts
+            self.on_facts(check.id, {name: self.clean(text) for name, text in reading.facts.items()}, started_ms)
         if reading.reason is not Reason.LATE:
             # A failed run has no counters of its own; without the carry the next ratio would be lost as well.
             carry = reading.carry if reading.carry is not None or memory.last is None else memory.last.carry
@@ -145,3 +154,7 @@ def late_reading(late_ms: int) -> Reading:
 def now_ms() -> int:
     """UTC epoch milliseconds."""
     return time.time_ns() // 1_000_000
+
+
+def _ignore(_check_id: str, _facts: Mapping[str, str], _at_ms: int) -> None:
+    pass

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from sqlalchemy import Engine as Database
@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 _LAST_RUNS_S = 3.0
 """How long runs under way may go on after the order to stop."""
 _LATENESS_KEPT = 10_000
+_FACTS_KEPT = 100_000
 _UPGRADE = """
 import sys
 from probes.store.database import StoreError
@@ -53,9 +54,12 @@ class Worker:
         self.finished = 0
         self.missed = 0
         self.on_clock_jump: Callable[[float], object] = _ignore
+        self.facts: deque[tuple[str, Mapping[str, str], int]] = deque(maxlen=_FACTS_KEPT)
+        """Facts that differ from a check's last run, with its id and epoch milliseconds; the office takes them."""
         self._config = config
         self._put = put
         self._prober = Prober(self.loop, config.location, _cleaner(config), config.worker.threads)
+        self._prober.on_facts = lambda *heard: self.facts.append(heard)
         self._schedule = Schedule(config.estate, now_ms())
         self._clock = ClockWatch()
         self._timer: Timer | None = None

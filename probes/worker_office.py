@@ -14,9 +14,11 @@ from sqlalchemy import Engine as Database
 from probes.chores import Chore, Chores
 from probes.config import Config
 from probes.config_watch import ConfigWatch
+from probes.facts import Change, FactBook, Facts
 from probes.prober import now_ms
 from probes.store.asks import load_pushes_after, take_run_requests
 from probes.store.events import record_event
+from probes.store.facts import load_facts, save_facts
 from probes.store.maintenance import checkpoint
 from probes.store.processes import Process, beat, load_processes
 from probes.store.retention import prune
@@ -46,11 +48,15 @@ class WorkerOffice:
         self._watch = ConfigWatch(config, self._take_config)
         self._restart_note = ""
         self._summarised = False
+        self._book = FactBook()
+        self._untold: list[Change] = []
+        self._unsaved: dict[str, Facts] = {}
         self._warning = ""
         self._desk = Chores(
             "desk",
             Chore("reading requests to run a check", 1.0, self._take_requests),
             Chore("reading heartbeat calls", 1.0, self._take_pushes),
+            Chore("recording what changed", 2.0, self._record_changes),
             Chore("watching the configuration", 1.0, self._watch.look),
             Chore("writing the process row", 5.0, self._beat),
         )
@@ -67,6 +73,7 @@ class WorkerOffice:
         for check_id, push in pushes:
             if check_id in self._config.estate.checks:
                 self._worker.hear_push(check_id, push)
+        self._open_book()
         self._worker.on_clock_jump = self._hear_clock_jump
         self._beat()
 
@@ -80,9 +87,10 @@ class WorkerOffice:
         self._desk.stop()
         self._maintenance.stop()
         try:
+            self._record_changes()
             self._beat()
         except Exception:
-            log.exception("the last process row could not be written")
+            log.exception("the last changes and the last process row could not be written")
 
     def reload(self) -> None:
         """Read the configuration again now. Safe from a signal handler."""
@@ -110,6 +118,30 @@ class WorkerOffice:
                 end_ms=at_ms,
             )
         )
+
+    def _open_book(self) -> None:
+        known = load_facts(self._database, self._config.location)
+        gone: dict[str, Facts] = {check_id: {} for check_id in known if check_id not in self._config.estate.checks}
+        if gone:
+            save_facts(self._database, self._config.location, gone)
+        self._book = FactBook(known)
+
+    def _record_changes(self) -> None:
+        """Events first: if the store fails in between, a change is told twice rather than never."""
+        location = self._config.location
+        while self._worker.facts:
+            check_id, facts, at_ms = self._worker.facts.popleft()
+            self._untold += self._book.hear(check_id, facts, at_ms)
+            self._unsaved[check_id] = self._book.facts_of(check_id)
+        while self._untold:
+            change = self._untold[0]
+            text = f"{change.text} (seen from {location})"
+            record_event(self._database, change.at_ms, change.kind, text, subject=change.check_id)
+            log.info("%s: %s", change.check_id, change.text)
+            self._untold.pop(0)
+        if self._unsaved:
+            save_facts(self._database, location, self._unsaved)
+            self._unsaved = {}
 
     def _take_requests(self) -> None:
         for check_id in take_run_requests(self._database):

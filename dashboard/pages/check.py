@@ -105,7 +105,9 @@ def _live(check_id: str, range_s: float) -> None:
     with left:
         _charts(now.check, history)
     with right:
-        draw.panel("check-side", [_incidents(history), _errors(history), _changes(history)], snapshot.at_ms)
+        draw.panel(
+            "check-side", [_incidents(history), _errors(history), _changes(history), _events(history)], snapshot.at_ms
+        )
 
 
 def _head(now: CheckNow) -> draw.Block:
@@ -221,3 +223,11 @@ def _changes(history: CheckHistory) -> draw.Block:
         why = one.message or (one.reason.value if one.reason else "answers again" if after is Look.UP else "")
         rows.append([draw.at(one.slot_ms), [draw.text(f"{before} → ", tone="quiet"), draw.state(after)], why])
     return draw.table("State changes", ["When", "Change", "Why"], rows, "No change in this range.")
+
+
+def _events(history: CheckHistory) -> draw.Block | None:
+    """What a run found to be another than before: certificate, DNS answer, redirects, address family."""
+    if not history.events:
+        return None
+    rows: list[list[draw.Cell]] = [[draw.at(one.at_ms), one.text] for one in history.events]
+    return draw.table("What changed at the target", ["When", "What"], rows)

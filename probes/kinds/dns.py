@@ -1,6 +1,7 @@
 """Does a name resolve, at which server, to what, and did that change?"""
 
 import time
+from hashlib import sha256
 from typing import ClassVar, Literal
 
 import dns.exception
@@ -78,7 +79,9 @@ class DnsProbe(BlockingProbe):
         phases = Phases(dns_s=took)
         self._check(records, phases, metrics)
         shown = clean(", ".join(sorted(records)), 200)
-        return Reading(message=shown, duration_s=took, phases=phases, metrics=metrics, carry=records)
+        return Reading(
+            message=shown, duration_s=took, phases=phases, metrics=metrics, carry=records, facts=_facts(records)
+        )
 
     def _resolver(self) -> dns.resolver.Resolver:
         if self.options.server is None:
@@ -106,4 +109,10 @@ class DnsProbe(BlockingProbe):
             parts = [f"missing {', '.join(sorted(missing))}"] if missing else []
             parts += [f"unexpected {', '.join(sorted(extra))}"] if extra else []
             text = clean(f"{self.describe()}: {'; '.join(parts)}")
-            raise Failure(Reason.BODY_MISMATCH, text, phases=phases, metrics=metrics)
+            raise Failure(Reason.BODY_MISMATCH, text, phases=phases, metrics=metrics, facts=_facts(records))
+
+
+def _facts(records: frozenset[str]) -> dict[str, str]:
+    text = ", ".join(sorted(records))
+    # Cut off, two long answers could look the same.
+    return {"DNS answer": text if len(text) <= 400 else f"{text[:380]}… {sha256(text.encode()).hexdigest()[:16]}"}

@@ -1,5 +1,7 @@
 """Kind `http`: does a URL answer as it should, how fast, and for how long is its certificate good?"""
 
+import re
+from collections.abc import Mapping
 from functools import cached_property, lru_cache
 from http import HTTPStatus
 from typing import Annotated, Any, ClassVar
@@ -11,6 +13,7 @@ from probes.certificate import days_left
 from probes.http_options import HttpOptions
 from probes.probe import (
     Ask,
+    Certificate,
     Conversation,
     ConversationProbe,
     Expect,
@@ -80,13 +83,20 @@ class HttpProbe(ConversationProbe):
     def converse(self, ask: Ask) -> Conversation:
         """One request. Raises Failure for a wrong answer."""
         response: Response = yield self._request
-        metrics = measure(response, ask.now_ms)
+        metrics, facts = measure(response, ask.now_ms), facts_of(response)
         failure = response.failure or self._failure(response)
         if failure is not None:
             raise Failure(
-                failure.reason, failure.message, code=response.code, phases=response.phases, metrics=metrics
+                failure.reason,
+                failure.message,
+                code=response.code,
+                phases=response.phases,
+                metrics=metrics,
+                facts=facts,
             ) from None
-        return Reading(duration_s=response.duration_s, code=response.code, phases=response.phases, metrics=metrics)
+        return Reading(
+            duration_s=response.duration_s, code=response.code, phases=response.phases, metrics=metrics, facts=facts
+        )
 
     @cached_property
     def _request(self) -> Request:
@@ -128,6 +138,27 @@ def measure(response: Response, now_ms: int) -> dict[str, float]:
     if response.certificate is not None:
         metrics["certificate_days_left"] = round(days_left(response.certificate, now_ms / 1000), 3)
     return metrics
+
+
+def facts_of(response: Response) -> Mapping[str, str] | None:
+    """What seldom changes about an answer; only a change is stored."""
+    family = None if response.code is None or not response.address else "IPv6" if ":" in response.address else "IPv4"
+    return _facts(response.certificate, family, response.redirects if response.code is not None else None)
+
+
+@lru_cache(maxsize=4096)
+def _facts(
+    certificate: Certificate | None, family: str | None, redirects: tuple[str, ...] | None
+) -> Mapping[str, str] | None:
+    facts = {}
+    if certificate is not None:
+        facts["certificate"] = certificate.fact
+    if family is not None:
+        facts["address family"] = family
+    if redirects is not None:
+        # Queries and path parameters carry what is new with every visit.
+        facts["redirects"] = " → ".join(re.split("[?;]", hop, maxsplit=1)[0] for hop in redirects) or "none"
+    return facts or None
 
 
 @lru_cache(maxsize=4096)

@@ -96,6 +96,7 @@ class TlsProbe(BlockingProbe):
             phases=phases,
             metrics=metrics,
             carry=leaf.fingerprint_sha256,
+            facts={"certificate": leaf.fact},
         )
 
     def _context(self) -> ssl.SSLContext:
@@ -116,6 +117,7 @@ class TlsProbe(BlockingProbe):
         if failure.reason not in {Reason.TLS_EXPIRED, Reason.TLS_NOT_YET, Reason.TLS_HOSTNAME, Reason.TLS_UNTRUSTED}:
             return failure
         metrics: dict[str, float] = {}
+        facts: dict[str, str] | None = None
         words = failure.message
         try:
             line = dial(where.host, where.port, ask.deadline, self.options.allow_addresses)
@@ -123,11 +125,12 @@ class TlsProbe(BlockingProbe):
             with secured:
                 chain = certificates(secured)
                 metrics = _describe(secured, chain, ask)
+            facts = {"certificate": chain[0].fact}
             names = ", ".join(chain[0].names[:4]) or chain[0].subject
             words = clean(f"{words} (certificate of {names}, by {chain[0].issuer})")
         except Failure:
             pass  # the refusal itself is the news; that the second look failed adds nothing
-        return Failure(failure.reason, words, phases=failure.phases, metrics=metrics)
+        return Failure(failure.reason, words, phases=failure.phases, metrics=metrics, facts=facts)
 
     def _check(self, leaf: Certificate, phases: Phases, metrics: dict[str, float]) -> None:
         wanted = (self.expect.fingerprint_sha256 or leaf.fingerprint_sha256).replace(":", "").lower()
@@ -137,6 +140,7 @@ class TlsProbe(BlockingProbe):
                 f"another certificate than expected: {leaf.fingerprint_sha256}",
                 phases=phases,
                 metrics=metrics,
+                facts={"certificate": leaf.fact},
             )
         if self.expect.issuer and self.expect.issuer.lower() not in leaf.issuer.lower():
             raise Failure(
@@ -144,6 +148,7 @@ class TlsProbe(BlockingProbe):
                 clean(f"issued by {leaf.issuer}, expected {self.expect.issuer}"),
                 phases=phases,
                 metrics=metrics,
+                facts={"certificate": leaf.fact},
             )
 
 

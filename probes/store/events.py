@@ -23,7 +23,8 @@ class Event:
 def record_event(
     engine: Engine, at_ms: int, kind: str, text: str, *, subject: str = "", end_ms: int | None = None
 ) -> None:
-    """Keep an event. Kinds in use: gap (we were down), clock_jump, config, deploy, sample_data."""
+    """Keep an event. Kinds in use: gap (we were down), clock_jump, config, deploy, sample_data, and the names of facts
+    that changed (certificate, dns_answer, redirects, address_family)."""
     row = {"at_ms": at_ms, "end_ms": end_ms, "kind": kind[:40], "subject": subject[:300], "text": text[:500]}
     with writing(engine) as connection:
         connection.execute(insert(event).values(**row))

@@ -13,6 +13,7 @@ PAGES = {
     "incidents": "1 open",
     "notifications": "Deliveries",
     "itself": "Worker and alert engine are at work",
+    "events": "What happened",
 }
 SIZES = {"wide": (1600, 1000), "phone": (390, 844)}
 
@@ -95,6 +96,7 @@ def test_every_page_of_an_empty_store_says_so(empty, estate, visit):
     visit.open("incidents").shows("No incident is open")
     visit.open("notifications").shows("No message was ever due")
     visit.open("itself").shows("No worker and alert engine is at work")
+    visit.open("events").shows("No events in this range")
     visit.is_clean()
 
 
@@ -202,6 +204,24 @@ def test_a_test_message_is_queued(shop, visit):
     visit.shows("Queued")
     assert [one.notifier for one in load_notifications(shop.made.engine)] == ["ops"]
     visit.shows("[TEST]")
+
+
+def test_what_changed_is_shown_on_the_check_and_among_all_events(estate, serve, visit, tmp_path):
+    from probes.store.events import record_event
+
+    made = estate.make(tmp_path, estate.shop())
+    estate.history(made, 1)
+    said = "certificate changed, issuer too: a1b2 by CN=Old → c3d4 by <b>New</b>"
+    record_event(made.engine, estate.now_ms() - 60_000, "certificate", said, subject="shop/db/postgresql")
+    record_event(made.engine, estate.now_ms() - 50_000, "deploy", "release 7")
+    with serve(made) as served:
+        visit = visit(served)
+        visit.open(f"check?check={DB}").shows(said)
+        visit.open("events").shows("release 7")
+        assert visit.page.get_by_role("link", name="shop/db/postgresql").get_attribute("href") == f"/check?check={DB}"
+        visit.open("events?kind=Certificate").shows(said)
+        assert visit.page.get_by_text("release 7").count() == 0
+        visit.is_clean()
 
 
 def test_text_from_outside_is_never_markup(estate, serve, visit, tmp_path):

@@ -1,10 +1,12 @@
 """The whole worker: a real configuration, a real store, real targets."""
 
+import contextlib
 import itertools
 import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from sqlalchemy import Engine
 
 from probes.asking import ask_now
@@ -271,3 +274,65 @@ def test_secrets_do_not_reach_a_message(
     assert result.reason is Reason.BODY_MISMATCH
     assert "S3cr3tCanary" not in result.message
     assert "***" in result.message
+
+
+class Renewing:
+    """A TLS server whose certificate can be replaced while it runs."""
+
+    def __init__(self, authority: trustme.CA) -> None:
+        self._authority = authority
+        self.renew(authority)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._listener.getsockname()[1])
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def renew(self, issuer: trustme.CA) -> None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        issuer.issue_cert("127.0.0.1").configure_cert(context)
+        self.context = context
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self._listener.accept()
+                threading.Thread(target=self._answer, args=(connection, self.context), daemon=True).start()
+
+    def _answer(self, connection: socket.socket, context: ssl.SSLContext) -> None:
+        with contextlib.suppress(OSError), context.wrap_socket(connection, server_side=True) as secured:
+            secured.settimeout(2)
+            if secured.recv(4096):
+                secured.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+
+def test_changed_certificate_is_an_event_once_also_across_a_restart(
+    tmp_path: Path, start: Callable[[Path], Running]
+) -> None:
+    authority, stranger = trustme.CA(), trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    server = Renewing(authority)
+    where = {"url": f"https://127.0.0.1:{server.port}", "ca_file": str(tmp_path / "ca.pem")}
+    path = write(tmp_path, {"kind": "http", **where}, {"kind": "tls", **where})
+
+    def events(check_id: str) -> list[str]:
+        return [one.text for one in load_events(worker.store, 0, NOW, subject=check_id, kind="certificate")]
+
+    worker = start(path)
+    wait_for(lambda: worker.results() and worker.results("shop/web/tls"))
+    server.renew(authority)
+    for check_id in ("shop/web/http", "shop/web/tls"):
+        wait_for(lambda check_id=check_id: events(check_id))
+        assert events(check_id)[0].startswith("certificate changed: ")
+        assert events(check_id)[0].endswith("(seen from default)")
+    worker.end()
+    server.renew(stranger)  # refused, and told all the same
+    worker = start(path)
+    for check_id in ("shop/web/http", "shop/web/tls"):
+        wait_for(lambda check_id=check_id: len(events(check_id)) == 2)
+        assert events(check_id)[1].startswith("certificate changed, issuer too: ")
+    wait_for(lambda: [one.reason for one in worker.results()[-2:]] == [Reason.TLS_UNTRUSTED] * 2)
+    assert len(events("shop/web/http")) == 2
+    server.close()

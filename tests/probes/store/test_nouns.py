@@ -8,6 +8,7 @@ from sqlalchemy import Engine
 from probes.probe import Push
 from probes.store.asks import load_pushes_after, record_push, request_run, take_run_requests
 from probes.store.events import load_events, record_event
+from probes.store.facts import load_facts, save_facts
 from probes.store.meta import get_meta, set_meta
 from probes.store.processes import Process, beat, forget_process, load_processes
 from probes.store.retention import prune
@@ -76,3 +77,12 @@ def test_meta_is_set_and_removed(engine: Engine) -> None:
         assert get_meta(engine, "sample_data_until_ms") == value
     set_meta(engine, "sample_data_until_ms", None)
     assert get_meta(engine, "sample_data_until_ms") is None
+
+
+def test_facts_are_kept_by_check_and_location(engine: Engine) -> None:
+    check_id = "shop/" + "x" * 200
+    save_facts(engine, "here", {check_id: {"certificate": "a by ü"}, "b": {"redirects": "none"}})
+    save_facts(engine, "there", {check_id: {"certificate": "other"}})
+    save_facts(engine, "here", {check_id: {"certificate": "new"}, "b": {}})
+    assert load_facts(engine, "here") == {check_id: {"certificate": "new"}}
+    assert load_facts(engine, "there") == {check_id: {"certificate": "other"}}
