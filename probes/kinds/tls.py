@@ -83,7 +83,11 @@ class TlsProbe(BlockingProbe):
         with secured:
             chain = certificates(secured)
             metrics = _describe(secured, chain, ask)
-            _hear_afterwards(secured, name, phases, metrics, ask.deadline)
+            try:
+                _hear_afterwards(secured, name, phases, metrics, ask.deadline)
+            except Failure as failure:
+                failure.facts = {"certificate": chain[0].fact}
+                raise
         leaf = chain[0]
         last = ask.last.carry if ask.last else None
         if isinstance(last, str):
