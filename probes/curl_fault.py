@@ -46,6 +46,8 @@ _TLS_WORDS = (
     (r"unexpected eof|SSL_ERROR_SYSCALL|SSL_ERROR_ZERO_RETURN|internal error|close notify", Reason.TLS_EOF),
 )
 
+_TUNNEL = re.compile(r"CONNECT tunnel failed, response (\d+)")
+
 _TOO_LARGE, _AUTH_ERROR, _HTTP2_FRAMING, _HTTP3, _QUIC_CONNECT, _PROXY = 100, 94, 16, 95, 96, 97  # not in pycurl
 
 _SIMPLE = {
@@ -100,6 +102,8 @@ def failure_of(trouble: Trouble) -> Failure:
 
 def _explain(trouble: Trouble) -> tuple[Reason, str]:
     code = trouble.code
+    if (refusal := _TUNNEL.search(trouble.text)) is not None:
+        return _explain_tunnel(refusal[1])
     if (explain := _EXPLAINED.get(code)) is not None:
         return explain(trouble)
     if code in _SIMPLE:
@@ -110,6 +114,12 @@ def _explain(trouble: Trouble) -> tuple[Reason, str]:
     if code in _TLS_CODES or (trouble.is_tls and not trouble.secured):
         return _explain_tls(trouble, Reason.TLS_EOF)
     return _explain_exchange(trouble)
+
+
+def _explain_tunnel(status: str) -> tuple[Reason, str]:
+    if status == "407":
+        return Reason.AUTH_FAILED, "the proxy refuses our credentials: status 407"
+    return Reason.HTTP_PROTOCOL, f"the proxy opens no tunnel: status {status}"
 
 
 def _explain_exchange(trouble: Trouble) -> tuple[Reason, str]:

@@ -68,6 +68,7 @@ class Transfer:
 
     __slots__ = (
         "_body",
+        "_headed",
         "_lines",
         "_request",
         "_too_big",
@@ -92,6 +93,7 @@ class Transfer:
         self.answered = False
         self.asked_for_certificate = False
         self._too_big: Reason | None = None
+        self._headed = False
 
     def prepare(self, resolved: str | None, connect_to: str | None) -> None:
         """Set every option, from none. `resolved` pins the name to checked addresses ("host:port:address,…")."""
@@ -195,10 +197,13 @@ class Transfer:
             size += len(line)
             if line.startswith(b"HTTP/"):
                 self.headers.clear()
+                self._headed = False
                 continue
             name, colon, value = line.partition(b":")
             if colon:
                 self.headers.append((name.decode("latin-1").strip(), value.decode("latin-1").strip()))
+            elif not line.strip():
+                self._headed = True
         self.answered = size > 0
         if self._too_big is None and (size > MOST_HEADER_BYTES or len(self.headers) > MOST_HEADERS):
             self._too_big = Reason.HTTP_HEADER_TOO_BIG
@@ -212,6 +217,9 @@ class Transfer:
         """The transfer is over: read what came, and say why it failed if it did."""
         self._read_headers()
         if code == pycurl.E_OK and self._too_big is None:
+            if not self._headed:  # libcurl lets it pass
+                text = f"{where} closed the connection amid the headers of its answer"
+                return Failure(Reason.HTTP_PROTOCOL, text, code=self.code)
             return None
         return self._failure(code, text, where)
 

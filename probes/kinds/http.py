@@ -122,6 +122,8 @@ class HttpProbe(ConversationProbe):
 
     def _status_failure(self, response: Response) -> Failure:
         code = name_status(response.code)
+        if response.code == 407 and self.options.proxy:
+            return Failure(Reason.AUTH_FAILED, f"the proxy refuses our credentials: status {code}")
         if response.code in (401, 403) and self.options.has_credentials:
             return Failure(Reason.AUTH_FAILED, f"credentials refused: status {code}")
         if response.code == 400 and any(words in response.body[:4096] for words in _WANTS_CERTIFICATE):

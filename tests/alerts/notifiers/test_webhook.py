@@ -180,6 +180,17 @@ def test_name_that_leads_into_a_private_net_must_be_allowed(
     assert receiver.got[0].headers["host"] == f"hooks.test:{port}"
 
 
+def test_answer_that_mixes_public_and_private_is_refused(
+    receiver: Any, message: Message, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = int(receiver.url.split(":")[2].split("/")[0])
+    for mixed in (["93.184.216.34", "127.0.0.1"], ["127.0.0.1", "93.184.216.34"], ["93.184.216.34", "::ffff:7f00:1"]):
+        there = [(0, socket.SOCK_STREAM, 6, "", (address, port)) for address in mixed]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *a, there=there, **k: there)
+        assert "not public" in refused(webhook(f"http://hooks.test:{port}/"), message).text
+    assert not receiver.got
+
+
 def test_proxy_of_the_environment_is_ignored(receiver: Any, message: Message, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     assert webhook(receiver.url).send(message) == 200

@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import brotli
 import pytest
 
 from probes.probe import Reading
@@ -289,3 +290,146 @@ def test_post_sends_the_body_and_nothing_invented(servers: Any, read_head: Any, 
     assert b"Content-Type: application/json" in heard[0]
     assert b"Expect:" not in heard[0]
     assert heard[0].endswith(b"{}")
+
+
+def speak(read_head: Any, *pieces: bytes) -> Callable[[socket.socket], None]:
+    def handle(connection: socket.socket) -> None:
+        read_head(connection)
+        for piece in pieces:
+            connection.sendall(piece)
+
+    return handle
+
+
+OK = b"HTTP/1.1 200 OK\r\n"
+CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("said", "reasons"),
+    [
+        (b"just text, as HTTP/0.9 would", {Reason.HTTP_PROTOCOL}),
+        (b"HTTP/7.3 200 OK\r\n\r\n", {Reason.HTTP_PROTOCOL}),
+        (b"HTTP/1.1 20 OK\r\n\r\n", {Reason.HTTP_PROTOCOL}),
+        (OK + b"Content-Length: -5\r\n\r\nabc", {Reason.HTTP_PROTOCOL}),
+        (OK + b"Content-Length: 3\r\nContent-Length: 5\r\n\r\nabcde", {Reason.HTTP_PROTOCOL}),
+        (OK + b"no colon here\r\n\r\n", {Reason.HTTP_PROTOCOL}),
+        (OK + b"X: a\x00b\r\n\r\n", {Reason.HTTP_PROTOCOL}),
+        (OK + b"X-Cut: half a hea", {Reason.HTTP_PROTOCOL, Reason.DECODE_ERROR}),
+        (CHUNKED + b"zz\r\nabc\r\n0\r\n\r\n", {Reason.HTTP_PROTOCOL, Reason.DECODE_ERROR}),
+        (CHUNKED + b"5\r\nabc", {Reason.DECODE_ERROR}),
+        (CHUNKED + b"5\r\nabcde\r\n", {Reason.DECODE_ERROR}),
+    ],
+    ids=["0.9", "7.3", "status", "negative", "two lengths", "colon", "nul", "cut", "chunk", "cut chunk", "no end"],
+)
+def test_malformed_answer_has_its_reason(
+    servers: Any, read_head: Any, ask: Asking, said: bytes, reasons: set[Reason]
+) -> None:
+    reading = ask(url_of(servers.start(speak(read_head, said))))
+    assert reading.status is Status.DOWN, reading
+    assert reading.reason in reasons, reading
+
+
+def test_more_body_than_announced_is_not_read(servers: Any, read_head: Any, ask: Asking) -> None:
+    said = OK + b"Content-Length: 2\r\n\r\nok and something nobody asked for"
+    reading = ask(url_of(servers.start(speak(read_head, said))), expect={"body": {"contains": "ok"}})
+    assert (reading.status, reading.metrics["size_bytes"]) == (Status.UP, 2)
+
+
+def test_half_closed_connection_is_told_at_once(servers: Any, read_head: Any, ask: Asking) -> None:
+    def handle(connection: socket.socket) -> None:
+        read_head(connection)
+        connection.shutdown(socket.SHUT_WR)
+        time.sleep(1)
+
+    started = time.monotonic()
+    assert ask(url_of(servers.start(handle))).reason is Reason.HTTP_PROTOCOL
+    assert time.monotonic() - started < 0.8
+
+
+@pytest.mark.parametrize(
+    "endless", [b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"], ids=["100", "103"]
+)
+def test_endless_interim_answers_are_ended(servers: Any, read_head: Any, ask: Asking, endless: bytes) -> None:
+    def handle(connection: socket.socket) -> None:
+        read_head(connection)
+        while True:
+            connection.sendall(endless * 100)
+
+    reading = ask(url_of(servers.start(handle)), timeout_s=1.0)
+    assert reading.reason in (Reason.HTTP_HEADER_TOO_BIG, Reason.HTTP_PROTOCOL, Reason.DEADLINE), reading
+
+
+def test_endless_headers_are_ended_before_the_deadline(servers: Any, read_head: Any, ask: Asking) -> None:
+    def handle(connection: socket.socket) -> None:
+        read_head(connection)
+        connection.sendall(OK)
+        while True:
+            connection.sendall(b"X-Again: and again and again\r\n" * 100)
+
+    started = time.monotonic()
+    assert ask(url_of(servers.start(handle))).reason is Reason.HTTP_HEADER_TOO_BIG
+    assert time.monotonic() - started < 1
+
+
+@pytest.mark.parametrize(("fields", "reason"), [(99, None), (100, Reason.HTTP_HEADER_TOO_BIG)])
+def test_hundred_fields_are_the_limit(
+    servers: Any, answering: Any, ask: Asking, fields: int, reason: Reason | None
+) -> None:
+    assert ask(url_of(servers.start(answering(headers="X-Many: 1\r\n" * fields)))).reason is reason
+
+
+@pytest.mark.parametrize(("size", "reason"), [(60_000, None), (66_000, Reason.HTTP_HEADER_TOO_BIG)])
+def test_64_kib_of_headers_are_the_limit(
+    servers: Any, answering: Any, ask: Asking, size: int, reason: Reason | None
+) -> None:
+    assert ask(url_of(servers.start(answering(headers=f"X-Big: {'x' * size}\r\n")))).reason is reason
+
+
+@pytest.mark.parametrize(
+    ("encoding", "pack"),
+    [
+        ("br", lambda data: brotli.compress(data, quality=5)),
+        ("gzip, br", lambda data: brotli.compress(gzip.compress(data))),
+        ("deflate", lambda data: zlib.compress(data, 9)),
+    ],
+    ids=["br", "gzip in br", "deflate"],
+)
+def test_bomb_of_any_encoding_is_too_big_and_memory_stays_flat(
+    servers: Any, answering: Any, ask: Asking, encoding: str, pack: Callable[[bytes], bytes]
+) -> None:
+    port = servers.start(answering(pack(bytes(100 << 20)), headers=f"Content-Encoding: {encoding}\r\n"))
+    ask(url_of(port))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for _ in range(3):
+        assert ask(url_of(port)).reason is Reason.BODY_TOO_BIG
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000
+
+
+@pytest.mark.parametrize("encoding", ["gzip, " * 9 + "gzip", "zstd", "klingon"], ids=["ten times", "zstd", "unknown"])
+def test_encoding_that_is_not_undone_is_a_decode_error(
+    servers: Any, answering: Any, ask: Asking, encoding: str
+) -> None:
+    port = servers.start(answering(b"x" * 100, headers=f"Content-Encoding: {encoding}\r\n"))
+    assert ask(url_of(port)).reason is Reason.DECODE_ERROR
+
+
+def test_encodings_are_undone_and_size_is_the_body_s(servers: Any, answering: Any, ask: Asking) -> None:
+    for encoding, packed in (("gzip", gzip.compress(b"hello")), ("br", brotli.compress(b"hello"))):
+        port = servers.start(answering(packed, headers=f"Content-Encoding: {encoding}\r\n"))
+        reading = ask(url_of(port), expect={"body": {"contains": "hello"}})
+        assert (reading.status, reading.metrics["size_bytes"]) == (Status.UP, 5)
+
+
+def test_no_pattern_makes_a_check_late(servers: Any, answering: Any, ask: Asking) -> None:
+    body = b"a" * 40 + b"!" + b"a" * 200_000 + b"!"
+    started = time.monotonic()
+    reading = ask(url_of(servers.start(answering(body))), expect={"body": {"regex": "^(a+)+$"}})
+    assert reading.reason is Reason.BODY_MISMATCH
+    assert time.monotonic() - started < 1
+
+
+def test_trailers_after_the_body_are_no_trouble(servers: Any, read_head: Any, ask: Asking) -> None:
+    said = CHUNKED + b"5\r\nhello\r\n0\r\nX-Checksum: 1\r\n\r\n"
+    reading = ask(url_of(servers.start(speak(read_head, said))), expect={"body": {"contains": "hello"}})
+    assert reading.status is Status.UP, reading

@@ -103,9 +103,26 @@ def test_other_records_are_a_mismatch(ask_dns, expect, words):
 
 def test_changed_records_are_noticed(ask_dns, monkeypatch):
     ask = ask_dns("shop.example")
-    ask()
+    assert ask().facts == {"DNS answer": "192.0.2.1, 192.0.2.2"}
     monkeypatch.setitem(ZONE, ("shop.example.", "A"), ["192.0.2.99"])
-    assert ask().metrics["records_changed"] == 1
+    reading = ask()
+    assert reading.metrics["records_changed"] == 1
+    assert reading.facts == {"DNS answer": "192.0.2.99"}
+
+
+def test_answer_that_is_refused_is_a_fact_too(ask_dns):
+    reading = ask_dns("shop.example", "A", {"answers": ["192.0.2.9"]})()
+    assert reading.status is Status.DOWN
+    assert reading.facts == {"DNS answer": "192.0.2.1, 192.0.2.2"}
+
+
+def test_long_answers_that_differ_at_their_end_are_different_facts(ask_dns, monkeypatch):
+    long = [f"192.0.2.{n}" for n in range(60)]
+    monkeypatch.setitem(ZONE, ("shop.example.", "A"), [*long, "192.0.2.98"])
+    one = ask_dns("shop.example")().facts["DNS answer"]
+    monkeypatch.setitem(ZONE, ("shop.example.", "A"), [*long, "192.0.2.99"])
+    assert ask_dns("shop.example")().facts["DNS answer"] != one
+    assert len(one) < 500
 
 
 @pytest.mark.parametrize(
