@@ -11,6 +11,7 @@ from hashlib import blake2b
 
 from probes.result import Status
 from probes.target import Check, Estate
+from probes.value import value
 
 FRESH_ENOUGH_MS = 5000
 """A dependency is not asked again sooner than this after its last start."""
@@ -25,7 +26,7 @@ class Mood(Enum):
     RECOVERING = "recovering"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Due:
     """One run to start now; `late` means: too late to be run, store it as such."""
 
