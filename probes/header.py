@@ -18,6 +18,19 @@ class HeaderLines(Sequence[Field]):
         self._lines = tuple(lines)
         self._fields: tuple[Field, ...] | None = None
 
+    def last(self, name: str) -> str | None:
+        """The last value of a field, its name in any case; None where it is absent. Takes apart that one alone."""
+        if self._fields is not None:
+            return next((value for key, value in reversed(self._fields) if key.lower() == name.lower()), None)
+        wanted = name.lower().encode("latin-1", "replace")
+        for line in reversed(self._lines):
+            key, colon, value = line.partition(b":")
+            if colon and key.strip().lower() == wanted and not key.startswith(b"HTTP/"):
+                return value.decode("latin-1").strip()
+            if line.startswith(b"HTTP/"):
+                return None
+        return None
+
     def __len__(self) -> int:
         return len(self._read())
 

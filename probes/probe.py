@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
+from probes.header import HeaderLines
 from probes.result import NO_PHASES, Phases, Reason, Status
 from probes.value import value
 
@@ -213,6 +214,8 @@ class Response:
 
     def header(self, name: str) -> str | None:
         """The last value of a header, its name in any case; None where it is absent."""
+        if isinstance(self.headers, HeaderLines):
+            return self.headers.last(name)
         wanted = name.lower()
         return next((value for key, value in reversed(self.headers) if key.lower() == wanted), None)
 
