@@ -8,11 +8,13 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
+from probes.store.bulk import insert_rows
 from probes.store.database import is_sqlite, upsert_of
 from probes.store.rows import HotRow
-from probes.store.tables import hot, key_of, state
+from probes.store.tables import SERIES_BITS, hot, key_of, state
 
 _CHUNK = 500
+SERIES_MASK = (1 << SERIES_BITS) - 1
 _COLUMNS = tuple(column.name for column in state.c)
 
 
@@ -42,13 +44,12 @@ def _follow_in_place(connection: Connection, rows: Sequence[HotRow]) -> bool:
 
     What was written then is no more than what `follow` begins with when it looks at the batch once more.
     """
-    newest = [(row.series_id, row.slot_ms, *row[1:4], row.error_id) for row in rows]
-    return not newest or connection.exec_driver_sql(_FOLLOW, newest).rowcount == len(newest)
+    newest = [(row[0] & SERIES_MASK, slot := row[0] >> SERIES_BITS, *row[1:4], row[10], slot) for row in rows]
+    return insert_rows(connection, _NEWEST, _FOLLOWED, newest) == len(newest)
 
 
-_FOLLOW = """
-INSERT INTO state (series_id, slot_ms, status, code, total_us, error_id, since_ms)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?2)
+_NEWEST = "INSERT INTO state (series_id, slot_ms, status, code, total_us, error_id, since_ms)"
+_FOLLOWED = """
 ON CONFLICT (series_id) DO UPDATE SET
   prev_slot_ms = slot_ms,
   since_ms = CASE WHEN status = excluded.status THEN since_ms ELSE excluded.slot_ms END,
