@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pycurl
 
 from probes.guard import check_addresses, literal_address
+from probes.handle import shape_of
 from probes.loop import Timer
 from probes.probe import Certificate, Failure, Request, Response
 from probes.resolver import Answer
@@ -23,15 +24,42 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _CREDENTIAL_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization"})
 
 
+OnResponse = Callable[[int, Response], object]
+
+
 class Fetch:
-    """Calls back exactly once, with the Response; a failure is in the Response, never raised."""
+    """Calls back exactly once, with its index and the Response; a failure is in the Response, never raised."""
+
+    __slots__ = (
+        "_certificate",
+        "_checked",
+        "_done",
+        "_doubtful",
+        "_duration_s",
+        "_end_s",
+        "_ended_well",
+        "_engine",
+        "_hops",
+        "_index",
+        "_lookup",
+        "_on_response",
+        "_phases",
+        "_pinned",
+        "_request",
+        "_timeout_s",
+        "_transfer",
+        "_url",
+        "_where",
+    )
 
     def __init__(
-        self, engine: "Engine", request: Request, deadline_s: float, on_response: Callable[[Response], object]
+        self, engine: "Engine", request: Request, deadline_s: float, index: int, on_response: OnResponse
     ) -> None:
         self._engine = engine
         self._request = request
+        self._index = index
         self._on_response = on_response
+        self._ended_well = False
         now = engine.loop.time()
         self._end_s = deadline_s if request.timeout_s is None else min(deadline_s, now + request.timeout_s)
         self._timeout_s = self._end_s - now
@@ -68,7 +96,7 @@ class Fetch:
             text = f"no answer for {self._url.host if self._url else 'the name'} within {self._timeout_s:.3g} s"
             self._end(failure=Failure(Reason.DNS_TIMEOUT, text))
             return
-        self._finish_hop(self._transfer, pycurl.E_OPERATION_TIMEDOUT, "deadline")
+        self._finish_hop(pycurl.E_OPERATION_TIMEDOUT, "deadline")
 
     def _go(self, url: Url) -> None:
         self._url = url
@@ -127,29 +155,35 @@ class Fetch:
     def _connect(self, url: Url, pinned: str | None) -> None:
         self._pinned = pinned
         left_s = self._end_s - self._engine.loop.time()
-        transfer = Transfer(self._engine.take_handle(), self._request, url, max(0.001, left_s))
-        self._transfer = transfer
         connect_to = None if self._hops or self._request.proxy else self._request.connect_to
+        # Who listens leaves an option behind that nobody else wants.
+        shape = shape_of(self._request, url, pinned is not None, connect_to) if self._doubtful is None else None
+        transfer = Transfer(self._engine.take_handle(shape), self._request, url, max(0.001, left_s))
+        self._transfer = transfer
+        self._ended_well = False
         try:
-            transfer.prepare(pinned, connect_to)
+            transfer.prepare(shape, pinned, connect_to)
             if self._doubtful is not None:
                 transfer.listen()
         except pycurl.error as error:
             self._release()
             self._end(failure=Failure(Reason.INTERNAL, f"libcurl refuses the request: {error}"))
             return
-        self._engine.begin_transfer(transfer.curl, lambda code, text: self._finish_hop(transfer, code, text))
+        self._engine.begin_transfer(transfer.curl, self._finish_hop)
 
-    def _finish_hop(self, transfer: Transfer, code: int, text: str) -> None:
-        if self._done or self._url is None:
+    def _finish_hop(self, code: int, text: str) -> None:
+        transfer = self._transfer
+        if self._done or transfer is None:
             return
         if self._doubtful is not None:
             self._conclude(transfer, self._doubtful)
             return
+        self._ended_well = code == pycurl.E_OK
         transfer.timeout_s = self._timeout_s
         failure = transfer.end(code, text, self._where) or self._stranger(transfer)
         self._add_phases(*transfer.phases(None))
-        self._certificate = transfer.certificate() or self._certificate
+        if transfer.is_tls:
+            self._certificate = transfer.certificate() or self._certificate
         status = transfer.code
         if failure is None and status in _REDIRECTS and self._request.max_redirects:
             location = next((value for name, value in transfer.headers if name.lower() == "location"), None)
@@ -160,7 +194,7 @@ class Fetch:
             # Only the handshake's messages tell; listening to them costs time, so it is done in this case alone.
             self._doubtful = failure
             self._release()
-            self._connect(self._url, self._pinned)
+            self._connect(transfer.url, self._pinned)
             return
         self._end(failure=failure)
 
@@ -224,7 +258,7 @@ class Fetch:
             self._lookup.cancel()
         response = self._response(failure)
         self._release()
-        self._on_response(response)
+        self._on_response(self._index, response)
 
     def _response(self, failure: Failure | None) -> Response:
         transfer = self._transfer
@@ -235,7 +269,7 @@ class Fetch:
         return Response(
             url=str(self._url),
             code=transfer.code,
-            headers=tuple(transfer.headers),
+            headers=transfer.headers,
             body=transfer.body,
             phases=self._phases,
             duration_s=self._duration_s,
@@ -248,7 +282,7 @@ class Fetch:
 
     def _release(self) -> None:
         if self._transfer is not None:
-            self._engine.give_back(self._transfer.curl)
+            self._engine.give_back(self._transfer.handle, self._ended_well)
             self._transfer = None
 
 

@@ -14,6 +14,7 @@ log = logging.getLogger(__name__)
 
 READABLE, WRITABLE = select.EPOLLIN, select.EPOLLOUT
 _IDLE_WAIT_S = 1.0
+_MOST_EVENTS = 512
 
 
 class Timer:
@@ -42,6 +43,8 @@ class Loop:
         self._epoll.register(self._bell, READABLE)
         self._bell_lock = threading.RLock()  # re-entrant: a signal handler may ring while its thread is ringing
         self._stopped = False
+        self.wants_turn = False
+        """Set by who has something to do in `after_turn` and cannot wait for the next event."""
         self.after_turn: list[Callable[[], object]] = []
 
     @staticmethod
@@ -83,10 +86,14 @@ class Loop:
     def unwatch(self, fd: int) -> None:
         """Stop watching a descriptor, open or already closed."""
         if self._watched.pop(fd, None) is not None:
-            try:
-                self._epoll.unregister(fd)
-            except (FileNotFoundError, OSError, ValueError):
-                return
+            self._unregister(fd)
+
+    def forget(self, fd: int) -> None:
+        """Like `unwatch`, for a descriptor that is about to be closed: closing takes it out of epoll by itself.
+
+        One that is not closed after all costs one turn and is taken out then.
+        """
+        self._watched.pop(fd, None)
 
     def stop(self) -> None:
         """End `run` after the turn under way."""
@@ -101,11 +108,16 @@ class Loop:
 
     def turn(self, at_most_s: float = _IDLE_WAIT_S) -> None:
         """Wait for the next thing, at most so long, and do all that is due."""
-        for fd, events in self._epoll.poll(self._wait_s(at_most_s), 256):
+        for fd, events in self._epoll.poll(self._wait_s(at_most_s), _MOST_EVENTS):
             if fd == self._bell:
                 os.eventfd_read(self._bell)
             elif (on_event := self._watched.get(fd)) is not None:
-                self._call(on_event, events)
+                try:
+                    on_event(events)
+                except Exception:
+                    log.exception("a callback of the loop failed")
+            else:
+                self._unregister(fd)
         for _ in range(len(self._inbox)):
             self._call(self._inbox.popleft())
         self._call_timers()
@@ -120,10 +132,16 @@ class Loop:
             os.close(self._bell)
             self._bell = -1
 
+    def _unregister(self, fd: int) -> None:
+        try:
+            self._epoll.unregister(fd)
+        except (FileNotFoundError, OSError, ValueError):
+            return
+
     def _wait_s(self, at_most_s: float) -> float:
         while self._timers and self._timers[0][2].call is None:
             heapq.heappop(self._timers)
-        if self._inbox:
+        if self._inbox or self.wants_turn:
             return 0.0
         if not self._timers:
             return at_most_s

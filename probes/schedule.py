@@ -8,9 +8,11 @@ import heapq
 from dataclasses import dataclass
 from enum import Enum
 from hashlib import blake2b
+from typing import NamedTuple
 
 from probes.result import Status
 from probes.target import Check, Estate
+from probes.value import value
 
 FRESH_ENOUGH_MS = 5000
 """A dependency is not asked again sooner than this after its last start."""
@@ -25,7 +27,7 @@ class Mood(Enum):
     RECOVERING = "recovering"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Due:
     """One run to start now; `late` means: too late to be run, store it as such."""
 
@@ -38,6 +40,7 @@ class Due:
 class _Plan:
     check: Check
     next_ms: int
+    grid: "_Grid"
     running: bool = False
     started_ms: int = 0
     slot_ms: int = 0
@@ -52,9 +55,22 @@ def offset_ms(check_id: str, interval_ms: int) -> int:
 
 def next_slot_ms(check: Check, now_ms: int) -> int:
     """The first slot of the check's grid that is later than now."""
-    interval = _interval_ms(check)
-    offset = offset_ms(check.id, interval)
-    return ((now_ms - offset) // interval + 1) * interval + offset
+    return _Grid.of(check).next_ms(now_ms)
+
+
+class _Grid(NamedTuple):
+    """The slots of a check; kept in its plan, for the hash of an id costs as much as all else of planning a run."""
+
+    interval_ms: int
+    offset_ms: int
+
+    @classmethod
+    def of(cls, check: Check) -> "_Grid":
+        interval = _interval_ms(check)
+        return cls(interval, offset_ms(check.id, interval))
+
+    def next_ms(self, now_ms: int) -> int:
+        return ((now_ms - self.offset_ms) // self.interval_ms + 1) * self.interval_ms + self.offset_ms
 
 
 def _interval_ms(check: Check) -> int:
@@ -80,7 +96,7 @@ class Schedule:
 
     def __init__(self, estate: Estate, now_ms: int) -> None:
         self.estate = estate
-        self._plans = {check.id: _Plan(check, next_slot_ms(check, now_ms)) for check in estate.checks.values()}
+        self._plans = {check.id: _planned(check, now_ms) for check in estate.checks.values()}
         self._heap: list[tuple[int, str]] = []
         self._rebuild()
 
@@ -111,9 +127,9 @@ class Schedule:
             _, check_id = heapq.heappop(self._heap)
             plan = self._plans[check_id]
             plan.slot_ms = max(at_ms, plan.slot_ms + 1)
-            if now_ms - at_ms > _interval_ms(plan.check):
+            if now_ms - at_ms > plan.grid.interval_ms:
                 taken.append(Due(plan.check, plan.slot_ms, late=True))
-                self._plan_at(plan, next_slot_ms(plan.check, now_ms))
+                self._plan_at(plan, plan.grid.next_ms(now_ms))
             else:
                 plan.running, plan.started_ms = True, now_ms
                 taken.append(Due(plan.check, plan.slot_ms))
@@ -126,7 +142,8 @@ class Schedule:
             return
         before = plan.mood
         plan.running = False
-        plan.mood, plan.streak = next_mood(plan.check, plan.mood, plan.streak, status)
+        if status is not Status.UP or before is not Mood.OK:
+            plan.mood, plan.streak = next_mood(plan.check, plan.mood, plan.streak, status)
         self._plan_at(plan, self._next_run_ms(plan, now_ms))
         if status is Status.DOWN and before is Mood.OK:
             self._expedite_dependencies(plan.check, now_ms)
@@ -153,14 +170,14 @@ class Schedule:
     def rebase(self, now_ms: int) -> None:
         """The clock jumped or we slept: forget what is overdue, spread over the grid again, believe no suspicion."""
         for plan in self._plans.values():
-            plan.next_ms = next_slot_ms(plan.check, now_ms)
+            plan.next_ms = plan.grid.next_ms(now_ms)
             plan.slot_ms = min(plan.slot_ms, now_ms)
             if plan.mood is Mood.SUSPECT:
                 plan.mood, plan.streak = Mood.OK, 0
         self._rebuild()
 
     def _next_run_ms(self, plan: _Plan, now_ms: int) -> int:
-        grid = next_slot_ms(plan.check, now_ms)
+        grid = plan.grid.next_ms(now_ms)
         if plan.mood in (Mood.SUSPECT, Mood.RECOVERING):
             return min(grid, now_ms + round(plan.check.retry_interval_s * 1000))
         return grid
@@ -189,8 +206,15 @@ class Schedule:
 
 def _kept(plan: _Plan | None, check: Check, now_ms: int) -> _Plan:
     if plan is None:
-        return _Plan(check, next_slot_ms(check, now_ms))
-    if check.interval_s != plan.check.interval_s and not plan.running:
-        plan.next_ms = next_slot_ms(check, now_ms)
+        return _planned(check, now_ms)
+    if check.interval_s != plan.check.interval_s:
+        plan.grid = _Grid.of(check)
+        if not plan.running:
+            plan.next_ms = plan.grid.next_ms(now_ms)
     plan.check = check
     return plan
+
+
+def _planned(check: Check, now_ms: int) -> _Plan:
+    grid = _Grid.of(check)
+    return _Plan(check, grid.next_ms(now_ms), grid)
