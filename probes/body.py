@@ -145,7 +145,7 @@ class BodyExpect(TextExpect):
 
     def mismatch_of(self, body: bytes, charset: str = "utf-8") -> str | None:
         """What does not fit in a body, for people; None if all does."""
-        words = self.mismatch(_decode(body, charset)) if self._wants_text() else None
+        words = self.mismatch(decode_text(body, charset)) if self._wants_text() else None
         if words is not None:
             return f"the body {words}"
         if not self.json_:
@@ -197,7 +197,8 @@ def charset_of(content_type: str | None) -> str:
     return "utf-8"
 
 
-def _decode(body: bytes, charset: str) -> str:
+def decode_text(body: bytes, charset: str) -> str:
+    """A body as text; what is no text in that character set is replaced."""
     try:
         return body.decode(charset, errors="replace")
     except LookupError:  # a charset nobody knows

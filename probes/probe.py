@@ -36,11 +36,15 @@ class Metric:
     worse: Literal["above", "below"] = "above"
 
 
+Gather = Callable[[], Mapping[str, Any]]
+"""Tells what a run saw, as values that JSON knows; called only where somebody will want to see it, and then at once."""
+
+
 class Failure(Exception):
     """What a probe raises when the target failed it: a stable reason and a message for people.
 
     A reason that is our own fault (`Reason.is_ours`) makes the result unknown, any other makes it down.
-    Phases, code and metrics measured so far may be handed over and are kept.
+    Phases, code and metrics measured so far may be handed over and are kept, and so may evidence.
     """
 
     def __init__(
@@ -51,6 +55,7 @@ class Failure(Exception):
         code: int | None = None,
         phases: Phases = NO_PHASES,
         metrics: Mapping[str, float] | None = None,
+        evidence: Gather | None = None,
     ) -> None:
         super().__init__(message)
         self.reason = reason
@@ -58,13 +63,15 @@ class Failure(Exception):
         self.code = code
         self.phases = phases
         self.metrics = dict(metrics or {})
+        self.evidence = evidence
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
     """What a probe returns. `carry` is handed to the next run as `ask.last.carry` (counters for rates), never stored.
 
-    `duration_s` None means: the runner's own stopwatch, from start to return.
+    `duration_s` None means: the runner's own stopwatch, from start to return. `evidence` is asked only for runs that
+    turn out bad, and forgotten with the run.
     """
 
     status: Status = Status.UP
@@ -75,6 +82,7 @@ class Reading:
     phases: Phases = NO_PHASES
     metrics: Mapping[str, float] = field(default_factory=dict)
     carry: Any = None
+    evidence: Gather | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def of_failure(cls, failure: Failure) -> "Reading":
@@ -86,6 +94,7 @@ class Reading:
             code=failure.code,
             phases=failure.phases,
             metrics=failure.metrics,
+            evidence=failure.evidence,
         )
 
     def carrying(self, carry: Any) -> "Reading":

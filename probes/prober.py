@@ -6,15 +6,18 @@ from collections.abc import Callable, Container
 from dataclasses import dataclass, field, replace
 
 from probes.engine import Engine
+from probes.evidence import Budget, Streak, collect
 from probes.judge import judge
 from probes.loop import Loop
 from probes.pool import Pool
 from probes.probe import Ask, BlockingProbe, Deadline, Push, Reading
 from probes.resolver import Resolver
-from probes.result import Reason, Result, Status
+from probes.result import Evidence, Reason, Result, Status
+from probes.runner import gather
 from probes.target import Check, Limit
 
 _PUSHES_KEPT = 50
+EVIDENCE_S = 14 * 86400.0
 Clean = Callable[[str], str]
 OnResult = Callable[[Result], object]
 
@@ -26,6 +29,7 @@ class _Memory:
     first_seen_ms: int
     last: Reading | None = None
     broken: frozenset[Limit] = frozenset()
+    streak: Streak = field(default_factory=Streak)
     pushes: deque[Push] = field(default_factory=lambda: deque(maxlen=_PUSHES_KEPT))
 
 
@@ -37,6 +41,9 @@ class Prober:
     ) -> None:
         self._location = location
         self.clean = clean
+        self.mask: Clean = str
+        self.evidence_s = EVIDENCE_S
+        self._budget = Budget()
         self._engine = Engine(loop, resolver)
         self._pool = Pool(loop, threads)
         self._memories: dict[str, _Memory] = {}
@@ -120,7 +127,7 @@ class Prober:
         if reading.reason is not Reason.LATE:
             # A failed run has no counters of its own; without the carry the next ratio would be lost as well.
             carry = reading.carry if reading.carry is not None or memory.last is None else memory.last.carry
-            memory.last = replace(judged, carry=carry)
+            memory.last = replace(judged, carry=carry, evidence=None)
         return Result(
             check_id=check.id,
             location=self._location,
@@ -133,7 +140,17 @@ class Prober:
             code=judged.code,
             phases=judged.phases,
             metrics=judged.metrics,
+            evidence=self._evidence(check, memory, judged),
         )
+
+    def _evidence(self, check: Check, memory: _Memory, reading: Reading) -> Evidence | None:
+        """What the run saw, if it is the first bad one or the one that confirms the trouble."""
+        at_ms = now_ms()
+        kind = memory.streak.then(reading.status, check.fail_after, at_ms)
+        if kind is None or not self._budget.take(at_ms):
+            return None
+        times = (at_ms, at_ms + int(self.evidence_s * 1000))
+        return collect(kind, reading, gather(reading), self.mask, times)
 
 
 def late_reading(late_ms: int) -> Reading:

@@ -89,6 +89,23 @@ class Phases:
 NO_PHASES = Phases()
 
 
+class EvidenceKind(StrEnum):
+    """Of which failing run evidence is: the first of several in a row, or the one that confirmed the trouble."""
+
+    FIRST = "first"
+    CONFIRMED = "confirmed"
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What a failing run saw, without secrets: compressed JSON (`probes.evidence`). Times in UTC epoch milliseconds."""
+
+    kind: EvidenceKind
+    created_ms: int
+    expires_ms: int
+    data: bytes = field(repr=False)
+
+
 @dataclass(frozen=True, slots=True)
 class Result:
     """One stored answer; (check_id, location, slot_ms) is its identity. Times are UTC epoch milliseconds."""
@@ -104,6 +121,8 @@ class Result:
     code: int | None = None
     phases: Phases = NO_PHASES
     metrics: Mapping[str, float] = field(default_factory=dict)
+    evidence: Evidence | None = field(default=None, compare=False, repr=False)
+    """On its way to the store only: results that are read back do not carry it."""
 
     @property
     def late_ms(self) -> int:
