@@ -96,6 +96,12 @@ class Supervisor:
         """Start a child and keep it running from here on."""
         self._runs[child.name] = _Run(child, self._spawn(child), time.monotonic())
 
+    def drop(self, name: str) -> None:
+        """Stop a child and look after it no more."""
+        run = self._runs.pop(name)
+        run.process.terminate()
+        _end(run, STOP_PATIENCE_S)
+
     def tend(self) -> None:
         """Look after everything once. Call it often. Raises Stopped when it is time to end."""
         if self._stopping:
