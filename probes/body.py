@@ -9,6 +9,8 @@ import jsonpath
 import re2
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from probes.redact import MASK, is_private
+
 LONGEST_SEARCHED = 256 * 1024
 _SHOWN = 80
 _FROZEN = ConfigDict(frozen=True, extra="forbid")
@@ -82,7 +84,8 @@ class JsonExpect(BaseModel):
         return next((words for value in found if (words := self._mismatch_of(value))), None)
 
     def _mismatch_of(self, value: Any) -> str | None:
-        shown = f"{self.path} is {_shorten(json.dumps(value, ensure_ascii=False))}"
+        text = MASK if is_private(self.path.rstrip("']\"")) else _shorten(json.dumps(value, ensure_ascii=False))
+        shown = f"{self.path} is {text}"
         if "equals" in self.model_fields_set and not _same(value, self.equals):
             return f"{shown} instead of {json.dumps(self.equals, ensure_ascii=False)}"
         if self.contains is not None and not _contains(value, self.contains):
@@ -180,7 +183,9 @@ class HeaderExpect(TextExpect):
         if not values:
             return f"header {name} is missing"
         words = [self._mismatch_of_value(value) for value in values]
-        return None if None in words else f"header {name} {words[0]}"
+        if None in words:
+            return None
+        return f"header {name} is not as expected" if is_private(name) else f"header {name} {words[0]}"
 
     def _mismatch_of_value(self, value: str) -> str | None:
         if self.equals is not None and value != self.equals:

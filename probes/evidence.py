@@ -14,7 +14,7 @@ from typing import Any
 
 from probes.body import charset_of, decode_text
 from probes.probe import Certificate, Reading, Request, Response
-from probes.redact import MASK, mask_url
+from probes.redact import MASK, is_private, mask_url
 from probes.result import Evidence, EvidenceKind, Phases, Status
 
 MOST_HEADER_CHARS = 8 * 1024
@@ -26,11 +26,6 @@ _LOOKED_AT_BYTES = 3 * MOST_BODY_CHARS
 _PAUSE_MS = 60_000
 _BURST, _PER_S = 50.0, 20.0
 
-_PRIVATE_ENDS = (
-    "token", "password", "passwd", "passphrase", "pwd", "secret", "credential", "credentials", "apikey", "api_key",
-    "api-key", "authorization", "cookie", "csrf", "xsrf", "session", "sessionid", "session_id", "session-id", "sid",
-    "jwt", "otp", "pin", "signature", "authenticity", "nonce", "private_key", "access_key",
-)  # fmt: skip
 _JSON_PAIR = re.compile(r'("([^"\\]{1,100})"\s{0,9}:\s{0,9})(?:"(?:[^"\\]|\\.)*"?|-?[0-9][0-9.eE+-]{0,40})')
 _FORM_PAIR = re.compile(r"(?<![\w.-])([\w.\[\]%-]{1,100})=([^&\s\"'<>;,]+)")
 _TAG = re.compile(r"<(?:input|meta)\b[^<>]{0,2000}>", re.IGNORECASE)
@@ -159,11 +154,6 @@ def hide(text: str) -> str:
     text = _TAG.sub(_hide_tag, text)
     text = _JWT.sub(MASK, _CREDENTIALS.sub(rf"\1 {MASK}", text))
     return mask_url(text)
-
-
-def is_private(name: str) -> bool:
-    """Whether the value of a field, header or parameter of this name is a secret: `csrf_token`, `sessionId`."""
-    return name.lower().rstrip("]").endswith(_PRIVATE_ENDS)
 
 
 def pack(content: Mapping[str, Any]) -> bytes:

@@ -15,6 +15,11 @@ MASK = "***"
 _SECRET_KEY = re.compile(
     r"(?i)(^|[_-])(password|passwd|passphrase|secret|token|credential|credentials|api[_-]?key|authorization|cookie)$"
 )
+_PRIVATE_ENDS = (
+    "token", "password", "passwd", "passphrase", "pwd", "secret", "credential", "credentials", "apikey", "api_key",
+    "api-key", "authorization", "cookie", "csrf", "xsrf", "session", "sessionid", "session_id", "session-id", "sid",
+    "jwt", "otp", "pin", "signature", "authenticity", "nonce", "private_key", "access_key",
+)  # fmt: skip
 _URL_PASSWORD = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://[^\s/?#:@]*):([^\s/?#]+)@")
 # Direction marks and isolates reorder what stands around them; zero-width characters hide what is written.
 _INVISIBLE = frozenset(
@@ -39,6 +44,11 @@ def is_secret_key(name: str) -> bool:
     return _SECRET_KEY.search(name) is not None
 
 
+def is_private(name: str) -> bool:
+    """Whether the value of a field, header or parameter of this name is a secret: `csrf_token`, `sessionId`."""
+    return name.lower().rstrip("]").endswith(_PRIVATE_ENDS)
+
+
 def mask_url(text: str) -> str:
     """The same text with passwords in URLs masked: `redis://user:***@cache:6379`."""
     return _URL_PASSWORD.sub(rf"\1:{MASK}@", text)
@@ -52,10 +62,8 @@ def passwords_in(text: str) -> Iterator[str]:
 class Redactor:
     """Masks known secrets of at least six characters: as they are, JSON-, URL- and base64-encoded."""
 
-    def __init__(self, secrets: Iterable[str]) -> None:
-        spellings = {
-            spelling for secret in secrets if len(secret) >= SHORTEST_SECRET for spelling in _spellings(secret)
-        }
+    def __init__(self, secrets: Iterable[str], shortest: int = SHORTEST_SECRET) -> None:
+        spellings = {spelling for secret in secrets if len(secret) >= shortest for spelling in _spellings(secret)}
         # The longest first, so that no part of a longer secret stays behind a masked shorter one.
         ordered = sorted(spellings, key=lambda spelling: (-len(spelling), spelling))
         self._pattern = re.compile("|".join(map(re.escape, ordered))) if ordered else None

@@ -2,11 +2,10 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property, lru_cache, partial
-from http import HTTPStatus
+from functools import cached_property, partial
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from probes.body import BodyExpect, HeaderExpect, charset_of
 from probes.certificate import days_left
@@ -14,6 +13,7 @@ from probes.duration import Duration
 from probes.evidence import MOST_EXCHANGES, exchange
 from probes.fan_out import Node, complain, metrics_of, nodes_of, odd_first, tell
 from probes.http_options import HttpOptions
+from probes.http_status import Statuses, name_status, status_matches
 from probes.probe import (
     Ask,
     Conversation,
@@ -28,25 +28,6 @@ from probes.probe import (
 )
 from probes.result import Reason, Status
 from probes.url import UrlError, read_url, split_authority
-
-
-def _check_status(patterns: tuple[str, ...]) -> tuple[str, ...]:
-    for pattern in patterns:
-        digits = pattern.lower().removesuffix("xx")
-        if not (digits.isdigit() and len(pattern) == 3 and pattern[0] in "12345"):
-            raise ValueError(f"{pattern!r} is no status: write 200, 2xx or a list of these")
-    return tuple(pattern.lower() for pattern in patterns)
-
-
-def _as_patterns(value: Any) -> Any:
-    return tuple(str(item) for item in (value if isinstance(value, list | tuple) else [value]))
-
-
-Statuses = Annotated[
-    tuple[str, ...],
-    BeforeValidator(_as_patterns, json_schema_input_type=str | int | list[str | int]),
-    AfterValidator(_check_status),
-]
 
 
 def _check_node(address: str) -> str:
@@ -219,18 +200,3 @@ def measure(response: Response, now_ms: int) -> dict[str, float]:
     if response.certificate is not None:
         metrics["certificate_days_left"] = round(days_left(response.certificate, now_ms / 1000), 3)
     return metrics
-
-
-@lru_cache(maxsize=4096)
-def status_matches(code: int | None, patterns: tuple[str, ...]) -> bool:
-    """Whether a status code is one of `200`, `2xx`."""
-    text = str(code)
-    return any(text == pattern or (pattern.endswith("xx") and text[0] == pattern[0]) for pattern in patterns)
-
-
-def name_status(code: int | None) -> str:
-    """`503 Service Unavailable`."""
-    try:
-        return f"{code} {HTTPStatus(code or 0).phrase}"
-    except ValueError:
-        return str(code)

@@ -11,7 +11,8 @@ from probes.body import read_json, read_path
 from probes.counters import MIN_OPERATIONS, Sample, Window, known, window_of
 from probes.exposition import read_samples, read_selector
 from probes.http_options import HttpOptions
-from probes.kinds.http import measure, name_status, status_matches
+from probes.http_status import name_status, status_matches
+from probes.kinds.http import measure
 from probes.probe import Ask, Conversation, ConversationProbe, Failure, Metric, Reading, Response, probe
 from probes.result import Reason
 from probes.url import read_url
