@@ -5,6 +5,7 @@ spelling; headers, fields and attributes that bear secrets by their name lose th
 """
 
 import json
+import math
 import re
 import zlib
 from collections.abc import Callable, Mapping
@@ -178,6 +179,8 @@ def _bound(key: str, value: Any) -> Any:
         if key == "headers":
             return _bound_headers(value)
         return [_bound("", entry) for entry in value[:100]]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None  # JSON knows neither NaN nor infinity
     if not isinstance(value, str):
         return value
     return _cut(value.translate(_UNPRINTABLE), MOST_BODY_CHARS if key == "body" else MOST_TEXT_CHARS)

@@ -63,7 +63,7 @@ def metrics_of(nodes: Sequence[Node]) -> dict[str, float]:
     """How many there are and answer well, and how long each took, in seconds."""
     metrics = {"nodes": float(len(nodes)), "nodes_up": float(sum(node.failure is None for node in nodes))}
     for node in nodes:
-        if node.failure is None and node.response.duration_s is not None:
+        if node.response.code is not None and node.response.duration_s is not None:
             metrics[f"node_duration_s:{node.address}"] = node.response.duration_s
     return metrics
 

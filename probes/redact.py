@@ -20,7 +20,7 @@ _PRIVATE_ENDS = (
     "api-key", "authorization", "cookie", "csrf", "xsrf", "session", "sessionid", "session_id", "session-id", "sid",
     "jwt", "otp", "pin", "signature", "authenticity", "nonce", "private_key", "access_key",
 )  # fmt: skip
-_URL_PASSWORD = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://[^\s/?#:@]*):([^\s/?#]+)@")
+_URL_PASSWORD = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,30}://[^\s/?#:@]*):([^\s/?#]+)@")
 # Direction marks and isolates reorder what stands around them; zero-width characters hide what is written.
 _INVISIBLE = frozenset(
     "\u061c\u200b\u200c\u200d\u200e\u200f\u2060\ufeff\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
