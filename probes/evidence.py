@@ -12,10 +12,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import unquote_plus
 
 from probes.body import charset_of, decode_text
 from probes.probe import Certificate, Reading, Request, Response
-from probes.redact import MASK, is_private, mask_url
+from probes.redact import MASK, Redactor, is_private, mask_url
 from probes.result import Evidence, EvidenceKind, Phases, Status
 
 MOST_HEADER_CHARS = 8 * 1024
@@ -28,6 +29,7 @@ _PAUSE_MS = 60_000
 _BURST, _PER_S = 50.0, 20.0
 
 _JSON_PAIR = re.compile(r'("([^"\\]{1,100})"\s{0,9}:\s{0,9})(?:"(?:[^"\\]|\\.)*"?|-?[0-9][0-9.eE+-]{0,40})')
+_ESCAPED_PAIR = re.compile(r'(\\{1,7}"([^"\\]{1,100})\\{1,7}"\s{0,9}:\s{0,9}\\{1,7}")[^"\\]{1,4000}')
 _FORM_PAIR = re.compile(r"(?<![\w.-])([\w.\[\]%-]{1,100})=([^&\s\"'<>;,]+)")
 _TAG = re.compile(r"<(?:input|meta)\b[^<>]{0,2000}>", re.IGNORECASE)
 _TAG_VALUE = re.compile(r"(\b(?:value|content)\s{0,9}=\s{0,9})(?:\"[^\"]*\"|'[^']*'|[^\s>\"']+)", re.IGNORECASE)
@@ -121,7 +123,7 @@ def exchange(request: Request, response: Response) -> dict[str, Any]:
         "certificate": None if response.certificate is None else _certificate(response.certificate),
     }
     if response.code is not None:
-        found["response"] = {
+        answered = {
             "url": response.url,
             "code": response.code,
             "http_version": response.http_version,
@@ -129,6 +131,8 @@ def exchange(request: Request, response: Response) -> dict[str, Any]:
             "body_bytes": len(response.body),
             "body": _text(response.body, response.header("content-type")),
         }
+        # A server may tell what it was told, in words of its own.
+        found["response"] = masked(answered, Redactor(_secrets_of(request), shortest=4).mask)
     if response.failure is not None:
         found["failure"] = {"reason": response.failure.reason.value, "message": response.failure.message}
     return {name: value for name, value in found.items() if value}
@@ -151,6 +155,7 @@ def masked(value: Any, mask: Mask) -> Any:
 def hide(text: str) -> str:
     """The text without what bears a secret by its name: JSON and form fields, hidden inputs, credentials, URLs."""
     text = _JSON_PAIR.sub(lambda found: f'{found[1]}"{MASK}"' if is_private(found[2]) else found[0], text)
+    text = _ESCAPED_PAIR.sub(lambda found: f"{found[1]}{MASK}" if is_private(found[2]) else found[0], text)
     text = _FORM_PAIR.sub(lambda found: f"{found[1]}={MASK}" if is_private(found[1]) else found[0], text)
     text = _TAG.sub(_hide_tag, text)
     text = _JWT.sub(MASK, _CREDENTIALS.sub(rf"\1 {MASK}", text))
@@ -212,6 +217,26 @@ def _hide_header(name: str, value: str) -> str:
     if name == "cookie":
         return _COOKIE_VALUE.sub(f"={MASK}", value)
     return MASK if is_private(name) else value
+
+
+def _secrets_of(request: Request) -> set[str]:
+    """What a request says in confidence: by the names of its headers, fields and parameters."""
+    secrets = {part for name, value in request.headers if is_private(name) for part in _parts(name.lower(), value)}
+    body = "" if request.body is None else _text(request.body, None)
+    for found in _JSON_PAIR.finditer(body):
+        if is_private(found[2]):
+            secrets.add(found[0][len(found[1]) :].strip('"'))
+    for found in _FORM_PAIR.finditer(f"{body} {request.url}"):
+        if is_private(found[1]):
+            secrets |= {found[2], unquote_plus(found[2])}
+    return secrets | ({request.password} if request.password else set())
+
+
+def _parts(name: str, value: str) -> list[str]:
+    """Of a header: a cookie's values, what follows the scheme of credentials, else all of it."""
+    if name == "cookie":
+        return [cookie.partition("=")[2].strip() for cookie in value.split(";")]
+    return [value, value.rpartition(" ")[2]]
 
 
 def _header(headers: tuple[tuple[str, str], ...], wanted: str) -> str | None:

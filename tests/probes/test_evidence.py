@@ -52,6 +52,7 @@ def test_thousands_that_fail_at_once_leave_a_few_pieces() -> None:
         '{"user": "ann", "access_token": "CANARY", "n": 1}',
         '{"apiKey":"CANARY"}',
         '{"password" : "CANARY',
+        '{"said": "{\\"password\\": \\"CANARY\\"}"}',
         '{"pin": 771234}'.replace("771234", "CANARY1"[-1] + "771234"),
         "email=a%40b.c&password=CANARY&csrf=CANARY",
         "https://shop.example/cart?session_id=CANARY&page=2",
