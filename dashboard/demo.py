@@ -107,20 +107,23 @@ class Journal:
         self._log.info("%-9s | %s", name, line)
 
 
-def choose_place(data: Path, port: int, before: Place | None) -> Place:
-    """Ports that are free and folders that nobody uses; what was used before where it still can be."""
+def choose_place(data: Path, port: int, before: Place | None, *, apart: bool = False) -> Place:
+    """Ports that are free and folders that nobody uses; what was used before where it still can be.
+
+    The shop's folder is where `break` finds it by itself, unless somebody has that already, or `apart`.
+    """
     shop_data = os.environ.get("SHOP_DATA") or (before.shop_data if before else None)
     if shop_data is None:
         shop_data = str(SHOP_DEFAULT if _is_ours_to_use(SHOP_DEFAULT) else data / "shop")
     shop_data = str(Path(shop_data).absolute())
-    if _shop_runs(Path(shop_data)):
+    if apart or _shop_runs(Path(shop_data)):
         shop_data = str(data / "shop")
         if _shop_runs(Path(shop_data)):
             raise Refusal(f"a demo runs in {data} already; stop it, or choose another folder with --data")
     taken: set[int] = {port}
     shop_port = _free_row(before.shop_port if before else FIRST_SHOP_PORT, taken)
-    smtp_port = _free_port(before.smtp_port if before else 18025, taken)
-    hook_port = _free_port(before.hook_port if before else 18026, taken)
+    smtp_port = _free_port(before.smtp_port if before else 0, taken)
+    hook_port = _free_port(before.hook_port if before else 0, taken)
     return Place(
         port,
         shop_data,
@@ -177,8 +180,8 @@ def write_configuration(data: Path, place: Place, shop: Mapping[str, str]) -> st
 
 def _open_shop(data: Path, port: int, before: Place | None, journal: Journal, supervisor: Supervisor) -> Place:
     """A shop that runs. Another demo that starts at the same moment may take folder or ports first: then once more."""
-    for _ in range(SHOP_ATTEMPTS):
-        place = choose_place(data, port, before)
+    for attempt in range(SHOP_ATTEMPTS):
+        place = choose_place(data, port, before, apart=attempt > 0)
         journal.refusal = ""
         supervisor.start(_shop(place))
         supervisor.wait(lambda: bool(journal.shop or journal.refusal), SHOP_PATIENCE_S)
@@ -348,8 +351,9 @@ def _free_row(first: int, taken: set[int]) -> int:
 
 
 def _free_port(wanted: int, taken: set[int]) -> int:
+    # A new one is the system's choice: two demos that start together would both find the same fixed one free.
     port = wanted
-    while port in taken or not _is_free(port):
+    while not port or port in taken or not _is_free(port):
         with socket.socket() as listener:
             listener.bind((HOST, 0))
             port = int(listener.getsockname()[1])

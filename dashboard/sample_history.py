@@ -215,7 +215,7 @@ def incident_of(outage: Outage, estate: Estate) -> tuple[Incident, list[Incident
         told_ms=opened_ms,
         closed_as="recovered",
     )
-    title = title_of(bare, None, estate, targets)
+    title = title_of(bare, estate, targets)
     said = [
         ("comment", "Sample data: this happened in the demo's made-up past, and nobody was told.", opened_ms),
         ("opened", outage.root, opened_ms),
