@@ -35,11 +35,13 @@ class Options(HttpOptions):
 
     method: str = Field("GET", description="method of steps that name none and send nothing", pattern=r"^[A-Z]{1,20}$")
     variables: dict[Name, str] = Field(default_factory=dict, description="values known beforehand, for {{name}}")
-    steps: tuple[Step, ...] = Field(description="what is done, in turn", min_length=1, max_length=50)
+    steps: tuple[Step, ...] = Field(description="what is done, in turn", max_length=50)
 
     @model_validator(mode="after")
     def _knows_its_names(self) -> "Options":
         """Names that nothing before a step provides are mistakes, told where they stand."""
+        if not self.steps:
+            raise ValueError("a journey has at least one step")
         wrong = list(_mistakes(self.variables, self.steps))
         if wrong:
             raise ValidationError.from_exception_data("journey", wrong)
