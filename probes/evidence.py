@@ -16,7 +16,7 @@ from urllib.parse import unquote_plus
 
 from probes.body import charset_of, decode_text
 from probes.probe import Certificate, Reading, Request, Response
-from probes.redact import MASK, Redactor, is_private, mask_url
+from probes.redact import MASK, is_private, mask_of_few, mask_url
 from probes.result import Evidence, EvidenceKind, Phases, Status
 
 MOST_HEADER_CHARS = 8 * 1024
@@ -26,7 +26,7 @@ MOST_EXCHANGES = 6
 # More than is kept, so that a secret at the edge is whole when it is looked for.
 _LOOKED_AT_BYTES = 3 * MOST_BODY_CHARS
 _PAUSE_MS = 60_000
-_BURST, _PER_S = 50.0, 20.0
+_BURST, _PER_S = 50.0, 10.0
 
 _JSON_PAIR = re.compile(r'("([^"\\]{1,100})"\s{0,9}:\s{0,9})(?:"(?:[^"\\]|\\.)*"?|-?[0-9][0-9.eE+-]{0,40})')
 _ESCAPED_PAIR = re.compile(r'(\\{1,7}"([^"\\]{1,100})\\{1,7}"\s{0,9}:\s{0,9}\\{1,7}")[^"\\]{1,4000}')
@@ -78,7 +78,7 @@ class Budget:
     at_ms: int = 0
 
     def take(self, at_ms: int) -> bool:
-        """Whether there is room for one more now: 50 at once, 20 a second."""
+        """Whether there is room for one more now: 50 at once, 10 a second."""
         self.left = min(_BURST, self.left + max(0, at_ms - self.at_ms) / 1000 * _PER_S)
         self.at_ms = at_ms
         if self.left < 1:
@@ -90,7 +90,7 @@ class Budget:
 def collect(
     kind: EvidenceKind, reading: Reading, content: Mapping[str, Any], mask: Mask, times: tuple[int, int]
 ) -> Evidence:
-    """The evidence of a failing reading, fit to be stored. `times` are when it was made and when it expires, in ms."""
+    """The evidence of a failing reading. `times` are when it was made and when it expires, in ms."""
     whole = {
         "status": reading.status.value,
         "reason": reading.reason.value if reading.reason else None,
@@ -101,7 +101,7 @@ def collect(
         "metrics": dict(reading.metrics),
         **content,
     }
-    return Evidence(kind, *times, pack(masked(whole, mask)))
+    return Evidence(kind, *times, lambda: pack(each_text(whole, lambda text: hide(mask(text)))))
 
 
 def exchange(request: Request, response: Response) -> dict[str, Any]:
@@ -132,7 +132,7 @@ def exchange(request: Request, response: Response) -> dict[str, Any]:
             "body": _text(response.body, response.header("content-type")),
         }
         # A server may tell what it was told, in words of its own.
-        found["response"] = masked(answered, Redactor(_secrets_of(request), shortest=4).mask)
+        found["response"] = each_text(answered, mask_of_few(_secrets_of(request), 4))
     if response.failure is not None:
         found["failure"] = {"reason": response.failure.reason.value, "message": response.failure.message}
     return {name: value for name, value in found.items() if value}
@@ -143,13 +143,13 @@ def phases_of(phases: Phases) -> dict[str, float]:
     return {name: value for name, value in asdict(phases).items() if value is not None}
 
 
-def masked(value: Any, mask: Mask) -> Any:
-    """The same structure with every text masked: known secrets by `mask`, others by the names they stand under."""
+def each_text(value: Any, change: Mask) -> Any:
+    """The same structure of dicts and lists with every text in it changed."""
     if isinstance(value, Mapping):
-        return {key: masked(entry, mask) for key, entry in value.items()}
+        return {key: each_text(entry, change) for key, entry in value.items()}
     if isinstance(value, list | tuple):
-        return [masked(entry, mask) for entry in value]
-    return hide(mask(value)) if isinstance(value, str) else value
+        return [each_text(entry, change) for entry in value]
+    return change(value) if isinstance(value, str) else value
 
 
 def hide(text: str) -> str:

@@ -17,7 +17,6 @@ from probes.runner import gather
 from probes.target import Check, Limit
 
 _PUSHES_KEPT = 50
-EVIDENCE_S = 14 * 86400.0
 Clean = Callable[[str], str]
 OnResult = Callable[[Result], object]
 
@@ -42,7 +41,7 @@ class Prober:
         self._location = location
         self.clean = clean
         self.mask: Clean = str
-        self.evidence_s = EVIDENCE_S
+        self.evidence_s = 0.0  # how long evidence is kept; 0: none is gathered
         self._budget = Budget()
         self._engine = Engine(loop, resolver)
         self._pool = Pool(loop, threads)
@@ -140,12 +139,13 @@ class Prober:
             code=judged.code,
             phases=judged.phases,
             metrics=judged.metrics,
-            evidence=self._evidence(check, memory, judged),
+            evidence=self._evidence(check, memory, judged, started_ms),
         )
 
-    def _evidence(self, check: Check, memory: _Memory, reading: Reading) -> Evidence | None:
+    def _evidence(self, check: Check, memory: _Memory, reading: Reading, at_ms: int) -> Evidence | None:
         """What the run saw, if it is the first bad one or the one that confirms the trouble."""
-        at_ms = now_ms()
+        if not self.evidence_s:
+            return None
         kind = memory.streak.then(reading.status, check.fail_after, at_ms)
         if kind is None or not self._budget.take(at_ms):
             return None

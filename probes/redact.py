@@ -5,7 +5,7 @@ import json
 import logging
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote, quote_plus
 
@@ -62,10 +62,8 @@ def passwords_in(text: str) -> Iterator[str]:
 class Redactor:
     """Masks known secrets of at least six characters: as they are, JSON-, URL- and base64-encoded."""
 
-    def __init__(self, secrets: Iterable[str], shortest: int = SHORTEST_SECRET) -> None:
-        spellings = {spelling for secret in secrets if len(secret) >= shortest for spelling in _spellings(secret)}
-        # The longest first, so that no part of a longer secret stays behind a masked shorter one.
-        ordered = sorted(spellings, key=lambda spelling: (-len(spelling), spelling))
+    def __init__(self, secrets: Iterable[str]) -> None:
+        ordered = _ordered_spellings(secrets, SHORTEST_SECRET)
         self._pattern = re.compile("|".join(map(re.escape, ordered))) if ordered else None
 
     def __repr__(self) -> str:
@@ -87,6 +85,18 @@ class Redactor:
         return mask_url(self.mask(value)) if isinstance(value, str) else value
 
 
+def mask_of_few(secrets: Iterable[str], shortest: int) -> Callable[[str], str]:
+    """What a Redactor does, for a few secrets that are only known for a moment: no pattern is compiled for them."""
+    ordered = _ordered_spellings(secrets, shortest)
+
+    def mask(text: str) -> str:
+        for spelling in ordered:
+            text = text.replace(spelling, MASK)
+        return text
+
+    return mask
+
+
 class SecretFilter(logging.Filter):
     """Masks secrets in log records, arguments and tracebacks included; put it on handlers."""
 
@@ -105,6 +115,12 @@ class SecretFilter(logging.Filter):
             if isinstance(value, str) and name not in {"msg", "exc_text", "name", "levelname", "pathname"}:
                 record.__dict__[name] = self._redactor.mask(value)
         return True
+
+
+def _ordered_spellings(secrets: Iterable[str], shortest: int) -> list[str]:
+    """The longest first, so that no part of a longer secret stays behind a masked shorter one."""
+    spellings = {spelling for secret in secrets if len(secret) >= shortest for spelling in _spellings(secret)}
+    return sorted(spellings, key=lambda spelling: (-len(spelling), spelling))
 
 
 def _spellings(secret: str) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """What was answered: the stored result of one run of one check."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -96,14 +96,26 @@ class EvidenceKind(StrEnum):
     CONFIRMED = "confirmed"
 
 
-@dataclass(frozen=True, slots=True)
 class Evidence:
-    """What a failing run saw, without secrets: compressed JSON (`probes.evidence`). Times in UTC epoch milliseconds."""
+    """What a failing run saw (`probes.evidence`). Times in UTC epoch milliseconds.
 
-    kind: EvidenceKind
-    created_ms: int
-    expires_ms: int
-    data: bytes = field(repr=False)
+    Secrets are taken out when `data` is first asked for, in the writer's thread: it takes too long for the loop's.
+    """
+
+    __slots__ = ("_data", "_make", "created_ms", "expires_ms", "kind")
+
+    def __init__(self, kind: EvidenceKind, created_ms: int, expires_ms: int, make: Callable[[], bytes]) -> None:
+        self.kind, self.created_ms, self.expires_ms = kind, created_ms, expires_ms
+        self._make: Callable[[], bytes] | None = make
+        self._data = b""
+
+    @property
+    def data(self) -> bytes:
+        """Compressed JSON, without secrets; made once. Empty where that failed before."""
+        make, self._make = self._make, None
+        if make is not None:
+            self._data = make()
+        return self._data
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any, ClassVar
 
@@ -12,13 +12,13 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from probes.certificate import days_left
 from probes.cookie_jar import RunCookies
 from probes.document import suggest
-from probes.evidence import MOST_EXCHANGES, exchange, masked
+from probes.evidence import MOST_EXCHANGES, each_text, exchange
 from probes.extract import NotFound
 from probes.http_options import HttpOptions
 from probes.journey_step import Name, Step, UnusableRequest
 from probes.placeholder import MissingValue, names_in
 from probes.probe import Ask, Conversation, ConversationProbe, Failure, Metric, Reading, Request, Response, probe
-from probes.redact import MASK, Redactor
+from probes.redact import MASK, mask_of_few
 from probes.redirect import REDIRECTS, follow, without_credentials
 from probes.result import NO_PHASES, Phases, Reason, Status
 from probes.url import UrlError, read_url
@@ -217,17 +217,22 @@ class _Run:
     def _fail(self, step: Step, failure: Failure) -> None:
         if self.failure is None:
             self._failed = step.name
-            words = f"step '{step.name}': {self._mask(failure.message)}"
+            words = f"step '{step.name}': {self._mask()(failure.message)}"
             self.failure = Failure(failure.reason, words, code=failure.code)
 
-    def _mask(self, text: str) -> str:
-        """The text without what this run came by, be it cut in the middle of it."""
-        secrets = {secret for secret in self._secrets | self._cookies.seen if len(secret) >= _SHORTEST_HIDDEN}
-        text = Redactor(secrets, shortest=_SHORTEST_HIDDEN).mask(text)
-        for secret in secrets:
-            if len(secret) > _HEAD and secret[:_HEAD] in text:
-                text = text.partition(secret[:_HEAD])[0] + MASK
-        return text
+    def _mask(self) -> Callable[[str], str]:
+        """Takes out of a text what this run came by, be the text cut in the middle of it."""
+        secrets = self._secrets | self._cookies.seen
+        mask_whole = mask_of_few(secrets, _SHORTEST_HIDDEN)
+        heads = [secret[:_HEAD] for secret in secrets if len(secret) > _HEAD]
+
+        def mask(text: str) -> str:
+            text = mask_whole(text)
+            for head in heads:
+                text = f"{text.partition(head)[0]}{MASK}" if head in text else text
+            return text
+
+        return mask
 
     def _evidence(self) -> Mapping[str, Any]:
         content = {
@@ -235,7 +240,7 @@ class _Run:
             "steps": {name: value for name, value in self._metrics.items() if name.startswith("step_")},
             "exchanges": [{"step": name, **exchange(request, response)} for name, request, response in self._trace],
         }
-        found = masked(content, self._mask)
+        found = each_text(content, self._mask())
         return found if isinstance(found, dict) else {}
 
 

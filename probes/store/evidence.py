@@ -41,7 +41,7 @@ def write_evidence(connection: Connection, results: Sequence[Result]) -> None:
             "data": result.evidence.data,
         }
         for result in results
-        if result.evidence is not None
+        if result.evidence is not None and result.evidence.data
     ]
     if rows:
         connection.execute(upsert(connection)(evidence).on_conflict_do_nothing(), rows)

@@ -17,7 +17,7 @@ class Ages:
 
 def failing(slot_ms: int, check_id: str = "shop/web/http", expires_ms: int = NOW + 1000) -> Result:
     data = pack({"message": f"of {slot_ms}"})
-    evidence = Evidence(EvidenceKind.FIRST, slot_ms, expires_ms, data)
+    evidence = Evidence(EvidenceKind.FIRST, slot_ms, expires_ms, lambda: data)
     return Result(check_id, "here", slot_ms, slot_ms, Status.DOWN, Reason.TCP_REFUSED, "refused", evidence=evidence)
 
 
