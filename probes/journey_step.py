@@ -57,6 +57,11 @@ class StepRequest(BaseModel):
         """Its method."""
         return self.method or ("POST" if self.model_fields_set & {"form", "json_", "body"} else "GET")
 
+    @property
+    def is_chosen_by_answer(self) -> bool:
+        """Whether a value decides which host is asked."""
+        return self.url.lstrip().startswith("{{")
+
     def names(self) -> Iterator[str]:
         """The variables it needs."""
         yield from names_in([self.url, self.headers, self.form, self.json_, self.body])

@@ -15,13 +15,13 @@ from probes.document import suggest
 from probes.evidence import MOST_EXCHANGES, each_text, exchange
 from probes.extract import NotFound
 from probes.http_options import HttpOptions
-from probes.journey_step import Name, Step, UnusableRequest
+from probes.journey_step import Name, Step, StepRequest
 from probes.placeholder import MissingValue, names_in
 from probes.probe import Ask, Conversation, ConversationProbe, Failure, Metric, Reading, Request, Response, probe
 from probes.redact import MASK, mask_of_few
 from probes.redirect import REDIRECTS, follow, without_credentials
 from probes.result import NO_PHASES, Phases, Reason, Status
-from probes.url import UrlError, read_url
+from probes.url import Url, read_url
 
 _SHORTEST_HIDDEN = 4
 _HEAD = 12
@@ -101,7 +101,7 @@ class _Run:
             # Without what an earlier step should have brought, a step that is always done has nothing to undo.
             if self.failure is None:
                 self._fail(step, Failure(Reason.STEP_FAILED, f"variable {missing.args[0]} is not known"))
-        except (UnusableRequest, UrlError) as error:
+        except ValueError as error:  # a URL or a request that cannot be used with these values
             self._fail(step, Failure(Reason.STEP_FAILED, str(error)))
         except Failure as failure:
             self._fail(step, failure)
@@ -128,7 +128,7 @@ class _Run:
         )
 
     def _ask_step(self, step: Step) -> Generator[Request, Response, Response]:
-        """The answer at the end of the step's redirects. Raises Failure, and what `_request` does."""
+        """The answer at the end of the step's redirects. Raises Failure, and what `_request` raises."""
         request = self._request(step)
         url = read_url(request.url)
         until = None if step.timeout is None else time.monotonic() + step.timeout
@@ -148,14 +148,17 @@ class _Run:
             hops += 1
 
     def _request(self, step: Step) -> Request:
-        """The step's request with all values in place. Raises MissingValue, UnusableRequest, UrlError."""
+        """The step's request with all values in place. Raises MissingValue, ValueError, Failure(ssrf_blocked)."""
         options, asked = self._options, step.request
         base = options.request()
         url = asked.url_with(options.url, self._values)
-        if is_foreign := read_url(url).origin != read_url(options.url).origin:
+        target, home = read_url(url), read_url(options.url)
+        if target.origin != home.origin:
             base = without_credentials(base)
+            if asked.is_chosen_by_answer:
+                _check_foreign(asked, target, home)
         most = step.max_redirects if step.max_redirects is not None else options.max_redirects
-        request = replace(
+        return replace(
             base,
             url=url,
             method=asked.method or (asked.verb if asked.verb != "GET" else options.method),
@@ -163,8 +166,6 @@ class _Run:
             body=asked.body_with(self._values),
             max_redirects=0 if step.expect.wants_redirect else most,
         )
-        # Where an answer chose the host, it must not choose who gets the credentials.
-        return without_credentials(request) if is_foreign and asked.url.startswith("{{") else request
 
     def _with_cookies(self, request: Request, url: str) -> Request:
         kept = self._cookies.header_for(url)
@@ -242,6 +243,15 @@ class _Run:
         }
         found = each_text(content, self._mask())
         return found if isinstance(found, dict) else {}
+
+
+def _check_foreign(asked: StepRequest, target: Url, home: Url) -> None:
+    """Where an answer chose the host, it must not choose who gets the password. Raises Failure(ssrf_blocked)."""
+    if asked.verb != "GET" or asked.headers:
+        text = f"a variable leads to another host ({target.host}), where only a plain GET may go"
+        raise Failure(Reason.SSRF_BLOCKED, text)
+    if home.is_tls and not target.is_tls:
+        raise Failure(Reason.SSRF_BLOCKED, f"a variable leads from https to http ({target.host})")
 
 
 def _mistakes(variables: Mapping[str, str], steps: Sequence[Step]) -> Iterator[InitErrorDetails]:

@@ -1,5 +1,6 @@
 """Kind `journey` against a small site that keeps sessions, over the real engine."""
 
+import contextlib
 import json
 import threading
 import time
@@ -73,7 +74,8 @@ class Site(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body)
+        with contextlib.suppress(BrokenPipeError):  # who asked a page that hangs has left
+            self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
         pass
@@ -257,6 +259,24 @@ def test_cookies_and_credentials_stay_with_their_host(site: str, ask_probe: AskP
     assert (reading.status, reading.message) == (Status.UP, "")
     assert [cookie for _, path, cookie, _ in Site.asked if path == "/api?x=1"] == [""]
     assert Site.credentials == [f"Bearer {TOKEN}"] * 3 + [None, f"Bearer {TOKEN}"]
+
+
+@pytest.mark.parametrize(
+    ("request_", "reason"),
+    [
+        ({"url": "{{away}}", "form": {"password": PASSWORD}}, Reason.SSRF_BLOCKED),
+        ({"url": "{{away}}", "headers": {"X-Key": "k"}}, Reason.SSRF_BLOCKED),
+        ({"url": "{{home}}", "form": {"password": PASSWORD}}, Reason.STEP_FAILED),
+    ],
+    ids=["with a body", "with a header", "the own host is fine"],
+)
+def test_an_answer_cannot_send_a_password_to_another_host(
+    site: str, ask_probe: AskProbe, request_: dict[str, Any], reason: Reason
+) -> None:
+    variables = {"away": site.replace("127.0.0.1", "localhost") + "/login", "home": f"{site}/login"}
+    reading = ask_probe(journey(site, [{"name": "go", "request": request_}], variables=variables))
+    assert reading.reason is reason
+    assert (PASSWORD.replace(" ", "+") in str(Site.asked)) is (reason is Reason.STEP_FAILED)
 
 
 def test_a_value_cannot_break_a_header(site: str, ask_probe: AskProbe) -> None:
