@@ -17,10 +17,13 @@ if TYPE_CHECKING:
     from alerts.config import Alerting
     from alerts.incident import Incident, Silence
     from probes.config import Config
+    from probes.store.evidence import Seen
 
 # What is heavy is imported by the command that needs it: `backwatch --help` must not wait for a database driver.
 
 _SEEN_WITHIN_MS = 60_000
+_EVIDENCE_BEFORE_MS = 600_000
+"""An incident opens when a failure is confirmed; the first failing run came before."""
 
 
 def load_whole(source: Path, data_dir: Path | None) -> "tuple[Config, tuple[str, ...]]":
@@ -80,9 +83,10 @@ def list_incidents(config: "Config", state: str | None, limit: int, as_json: boo
 @click.option("--json", "as_json", is_flag=True, help="one JSON object")
 @with_config
 def show(config: "Config", incident_id: str, as_json: bool) -> None:
-    """One incident: members, what happened, who was told."""
+    """One incident: members, what happened, who was told, what the failing runs saw."""
     from alerts.message import iso, utc
     from alerts.store import load_incident, load_incident_events, load_notifications
+    from probes.evidence_text import as_text
 
     engine = _open(config)
     one = load_incident(engine, incident_id)
@@ -90,11 +94,15 @@ def show(config: "Config", incident_id: str, as_json: bool) -> None:
         raise Refusal(f"there is no incident {incident_id}")
     events = load_incident_events(engine, incident_id)
     told = load_notifications(engine, incident_id)
+    seen = evidence_of(engine, config, one)
     if as_json:
         click.echo(json.dumps({**_as_json(one), "events": [
             {"at": iso(event.at_ms), "kind": event.kind, "text": event.text, "author": event.author} for event in events
         ], "notifications": [
             {"id": n.id, "kind": n.kind, "notifier": n.notifier, "state": n.state, "attempts": n.attempts} for n in told
+        ], "evidence": [
+            {"check": s.check_id, "location": s.location, "slot": iso(s.slot_ms), "kind": s.kind, "saw": s.content}
+            for s in seen
         ]}))  # fmt: skip
         return
     click.echo(f"{one.title}\n{one.state}, {one.severity}, since {utc(one.opened_ms)}")
@@ -108,6 +116,20 @@ def show(config: "Config", incident_id: str, as_json: bool) -> None:
     for n in reversed(told):
         error = f"  {n.last_error}" if n.last_error else ""
         click.echo(f"{utc(n.created_ms)}  {n.kind} to {n.notifier}: {n.state}, {n.attempts} attempts{error}")
+    for s in seen:
+        click.echo(f"\n{s.check_id} from {s.location}, {utc(s.slot_ms)}, {s.kind} failure")
+        click.echo(as_text(s.content))
+
+
+def evidence_of(engine: "Engine", config: "Config", one: "Incident", limit: int = 6) -> "list[Seen]":
+    """What the failing runs of an incident's root saw, from shortly before it opened, the newest first."""
+    from probes.store.evidence import load_evidence
+
+    target = config.estate.targets.get(one.root)
+    if target is None:
+        return []
+    end_ms = one.resolved_ms or _now_ms()
+    return load_evidence(engine, target.checks, one.opened_ms - _EVIDENCE_BEFORE_MS, end_ms + 1, limit)
 
 
 @incident.command()

@@ -51,7 +51,7 @@ def _checks(_request: Request) -> Response:
 
 def _check(request: Request) -> Response:
     check, rest = check_in_path(request)
-    parts = {"": _one_check, "series": _series, "results": _results}
+    parts = {"": _one_check, "series": _series, "results": _results, "evidence": _evidence}
     if rest not in parts:
         raise Problem(404, f"A check has no {rest!r}.")
     return parts[rest](request, check)
@@ -78,6 +78,13 @@ def _results(request: Request, check: Check) -> Response:
     limit = _number(request, "limit", 100, 1, 5000)
     found = queries.load_single_results(current().engine, check.id, from_ms, to_ms, limit)
     return json_response({"check": check.id, "results": [shape.result(one) for one in found]})
+
+
+def _evidence(request: Request, check: Check) -> Response:
+    from_ms, to_ms = _range(request)
+    limit = _number(request, "limit", 10, 1, 100)
+    found = queries.load_seen(current().engine, check.id, from_ms, to_ms, limit)
+    return json_response({"check": check.id, "evidence": [shape.seen(one) for one in found]})
 
 
 def _path(request: Request) -> Response:

@@ -18,6 +18,10 @@ _READS: dict[str, tuple[str, tuple[str, ...]]] = {
         ("from", "to", "points"),
     ),
     "/api/v1/checks/{check}/results": ("Single results, the newest first.", ("from", "to", "limit")),
+    "/api/v1/checks/{check}/evidence": (
+        "What failing runs saw, without secrets, the newest first.",
+        ("from", "to", "limit"),
+    ),
     "/api/v1/sites/{site}/path": ("The request path: tiers, targets, who is at fault, who waits.", ()),
     "/api/v1/incidents": ("Incidents, the newest first.", ("state", "limit")),
     "/api/v1/incidents/{incident}": ("One incident with its events and deliveries.", ()),

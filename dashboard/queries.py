@@ -24,6 +24,7 @@ from probes.result import Result, Status
 from probes.store.changes import Change, load_changes
 from probes.store.charts import Point, load_series
 from probes.store.events import Event, load_events
+from probes.store.evidence import Seen, load_evidence
 from probes.store.meta import get_meta
 from probes.store.processes import Process, load_processes
 from probes.store.results import load_fresh_results, load_results
@@ -194,6 +195,11 @@ def load_history(engine: Engine, check_id: str, target_id: str, range_s: float, 
         newest=newest,
         sample_until_ms=load_sample_until(engine),
     )
+
+
+def load_seen(engine: Engine, check_id: str, from_ms: int, to_ms: int, limit: int = 5) -> list[Seen]:
+    """What the failing runs of a check saw, the newest first."""
+    return load_evidence(engine, [check_id], from_ms, to_ms + 1, limit)
 
 
 def runs_of_errors(results: Sequence[Result]) -> list[ErrorRun]:

@@ -13,6 +13,7 @@ from dashboard.standing import CheckNow
 from dashboard.theme import TIER_WORDS
 from probes.result import Result
 from probes.store.charts import Point
+from probes.store.evidence import Seen
 from probes.store.summary import Summary
 
 
@@ -45,6 +46,17 @@ def check(now: CheckNow, newest: Result | None, summary: Summary | None) -> dict
         "stale": now.stale,
         "newest": utc_or_none(now.slot_ms),
         "tags": list(now.check.tags),
+    }
+
+
+def seen(one: Seen) -> dict[str, Any]:
+    """What a failing run saw."""
+    return {
+        "location": one.location,
+        "slot": utc(one.slot_ms),
+        "kind": one.kind.value,
+        "expires": utc(one.expires_ms),
+        "saw": one.content,
     }
 
 

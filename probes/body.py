@@ -10,6 +10,8 @@ import re2
 from jsonpath.function_extensions import ExpressionType, FilterFunction
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from probes.redact import MASK, is_private
+
 LONGEST_SEARCHED = 256 * 1024
 _LONGEST_PATTERN = 500
 _SHOWN = 80
@@ -108,7 +110,8 @@ class JsonExpect(BaseModel):
         return next((words for value in found if (words := self._mismatch_of(value))), None)
 
     def _mismatch_of(self, value: Any) -> str | None:
-        shown = f"{self.path} is {_shorten(json.dumps(value, ensure_ascii=False))}"
+        text = MASK if is_private(self.path.rstrip("']\"")) else _shorten(json.dumps(value, ensure_ascii=False))
+        shown = f"{self.path} is {text}"
         if "equals" in self.model_fields_set and not _same(value, self.equals):
             return f"{shown} instead of {json.dumps(self.equals, ensure_ascii=False)}"
         if self.contains is not None and not _contains(value, self.contains):
@@ -171,7 +174,7 @@ class BodyExpect(TextExpect):
 
     def mismatch_of(self, body: bytes, charset: str = "utf-8") -> str | None:
         """What does not fit in a body, for people; None if all does."""
-        words = self.mismatch(_decode(body, charset)) if self._wants_text() else None
+        words = self.mismatch(decode_text(body, charset)) if self._wants_text() else None
         if words is not None:
             return f"the body {words}"
         if not self.json_:
@@ -206,7 +209,9 @@ class HeaderExpect(TextExpect):
         if not values:
             return f"header {name} is missing"
         words = [self._mismatch_of_value(value) for value in values]
-        return None if None in words else f"header {name} {words[0]}"
+        if None in words:
+            return None
+        return f"header {name} is not as expected" if is_private(name) else f"header {name} {words[0]}"
 
     def _mismatch_of_value(self, value: str) -> str | None:
         if self.equals is not None and value != self.equals:
@@ -224,7 +229,8 @@ def charset_of(content_type: str | None) -> str:
     return "utf-8"
 
 
-def _decode(body: bytes, charset: str) -> str:
+def decode_text(body: bytes, charset: str) -> str:
+    """A body as text; what is no text in that character set is replaced."""
     try:
         return body.decode(charset, errors="replace")
     except LookupError:  # a charset nobody knows

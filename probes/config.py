@@ -27,11 +27,12 @@ SectionT = TypeVar("SectionT", bound=Section)
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """Ages in seconds after which single results, hourly and daily rollups are deleted."""
+    """Ages in seconds after which single results, hourly and daily rollups, and evidence are deleted."""
 
     raw_s: float = 14 * 86400.0
     hourly_s: float = 90 * 86400.0
     daily_s: float = 730 * 86400.0
+    evidence_s: float = 14 * 86400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ def load_config(path: Path, *, data_dir: Path | None = None) -> Config:
         estate=estate,
         database=database,
         data_dir=folder,
-        retention=Retention(retention.raw, retention.hourly, retention.daily),
+        retention=Retention(retention.raw, retention.hourly, retention.daily, retention.evidence),
         location=top.location,
         worker=worker,
         defaults=defaults,

@@ -71,6 +71,7 @@ class Engine:
     def close(self) -> None:
         """Cancel everything and release libcurl."""
         self.cancel_all()
+        self.resolver.close()
         self.loop.after_turn.remove(self._end_turn)
         if self._timer is not None:
             self._timer.cancel()

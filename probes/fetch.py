@@ -1,7 +1,6 @@
 """One Request of a conversation from the lookup to the last byte, redirects followed hop by hop, each one checked."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ from probes.guard import check_addresses, literal_address
 from probes.handle import shape_of
 from probes.loop import Timer
 from probes.probe import Certificate, Failure, Request, Response
+from probes.redirect import REDIRECTS, follow
 from probes.resolver import Answer
 from probes.result import NO_PHASES, Phases, Reason
 from probes.transfer import Transfer
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from probes.engine import Engine
 
 _SECOND_LOOK_S = 0.05
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_CREDENTIAL_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization"})
-
 
 OnResponse = Callable[[int, Response], object]
 
@@ -122,7 +119,7 @@ class Fetch:
             scheme, _, rest = self._request.proxy.rpartition("://")
             proxy = read_url(f"{'https' if scheme == 'https' else 'http'}://{rest}")
             return proxy.host, proxy.port
-        if self._request.connect_to and not self._hops:
+        if self._request.connect_to:  # a redirect to another origin has taken it away
             return split_authority(self._request.connect_to, url.port)
         return url.host, url.port
 
@@ -155,7 +152,7 @@ class Fetch:
     def _connect(self, url: Url, pinned: str | None) -> None:
         self._pinned = pinned
         left_s = self._end_s - self._engine.loop.time()
-        connect_to = None if self._hops or self._request.proxy else self._request.connect_to
+        connect_to = None if self._request.proxy else self._request.connect_to
         # Who listens leaves an option behind that nobody else wants.
         shape = shape_of(self._request, url, pinned is not None, connect_to) if self._doubtful is None else None
         transfer = Transfer(self._engine.take_handle(shape), self._request, url, max(0.001, left_s))
@@ -185,7 +182,7 @@ class Fetch:
         if transfer.is_tls:
             self._certificate = transfer.certificate() or self._certificate
         status = transfer.code
-        if failure is None and status in _REDIRECTS and self._request.max_redirects:
+        if failure is None and status in REDIRECTS and self._request.max_redirects:
             location = next((value for name, value in transfer.headers if name.lower() == "location"), None)
             if location:
                 self._redirect(status, location)
@@ -220,21 +217,13 @@ class Fetch:
     def _redirect(self, code: int, location: str) -> None:
         if self._url is None:
             return
-        if len(self._hops) >= self._request.max_redirects:
-            text = f"more than {self._request.max_redirects} redirects, the last to {location[:200]}"
-            self._end(failure=Failure(Reason.HTTP_REDIRECT_LOOP, text, code=code))
-            return
         try:
-            target = self._url.join(location)
-        except (UrlError, ValueError) as error:
-            self._end(failure=Failure(Reason.SSRF_BLOCKED, f"redirect to {location[:200]} refused: {error}", code=code))
-            return
-        if self._url.is_tls and not target.is_tls:
-            text = f"redirect from https to {target} refused: it gives up encryption"
-            self._end(failure=Failure(Reason.SSRF_BLOCKED, text, code=code))
+            request, target = follow(self._request, code, self._url, location, len(self._hops))
+        except Failure as failure:
+            self._end(failure=failure)
             return
         self._hops.append(str(target))
-        self._request = _redirected(self._request, code, self._url, target)
+        self._request = request
         self._release()
         self._go(target)
 
@@ -284,26 +273,6 @@ class Fetch:
         if self._transfer is not None:
             self._engine.give_back(self._transfer.handle, self._ended_well)
             self._transfer = None
-
-
-def _redirected(request: Request, code: int, origin: Url, target: Url) -> Request:
-    """The request after a redirect: its method as browsers change it, without credentials on another origin."""
-    if code == 303 or (code in (301, 302) and request.method == "POST"):
-        kept = tuple(h for h in request.headers if h[0].lower() not in ("content-type", "content-length"))
-        request = replace(request, method="HEAD" if request.method == "HEAD" else "GET", body=None, headers=kept)
-    if origin.origin == target.origin:
-        return request
-    safe = tuple(header for header in request.headers if header[0].lower() not in _CREDENTIAL_HEADERS | {"host"})
-    return replace(
-        request,
-        headers=safe,
-        auth="none",
-        username=None,
-        password=None,
-        client_cert_file=None,
-        client_key_file=None,
-        connect_to=None,
-    )
 
 
 def _plus(one: float | None, other: float | None) -> float | None:

@@ -38,11 +38,15 @@ class Metric:
     worse: Literal["above", "below"] = "above"
 
 
+Gather = Callable[[], Mapping[str, Any]]
+"""Tells what a run saw, as values that JSON knows; called only where somebody will want to see it, and then at once."""
+
+
 class Failure(Exception):
     """What a probe raises when the target failed it: a stable reason and a message for people.
 
     A reason that is our own fault (`Reason.is_ours`) makes the result unknown, any other makes it down.
-    Phases, code, metrics and facts (see `Reading`) gathered so far may be handed over and are kept.
+    Phases, code, metrics, facts (see `Reading`) and evidence gathered so far may be handed over and are kept.
     """
 
     def __init__(
@@ -54,6 +58,7 @@ class Failure(Exception):
         phases: Phases = NO_PHASES,
         metrics: Mapping[str, float] | None = None,
         facts: Mapping[str, str] | None = None,
+        evidence: Gather | None = None,
     ) -> None:
         super().__init__(message)
         self.reason = reason
@@ -62,6 +67,7 @@ class Failure(Exception):
         self.phases = phases
         self.metrics = dict(metrics or {})
         self.facts = facts
+        self.evidence = evidence
 
 
 @value(frozen=True, slots=True)
@@ -69,7 +75,8 @@ class Reading:
     """What a probe returns. `carry` is handed to the next run as `ask.last.carry` (counters for rates), never stored.
 
     `facts` are things that seldom change, by a name for people ("certificate"): only a change is stored, as an event.
-    `duration_s` None means: the runner's own stopwatch, from start to return.
+    `duration_s` None means: the runner's own stopwatch, from start to return. `evidence` is asked only for runs that
+    turn out bad, and forgotten with the run.
     """
 
     status: Status = Status.UP
@@ -81,6 +88,7 @@ class Reading:
     metrics: Mapping[str, float] = field(default_factory=dict)
     carry: Any = None
     facts: Mapping[str, str] | None = None
+    evidence: Gather | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def of_failure(cls, failure: Failure) -> "Reading":
@@ -93,6 +101,7 @@ class Reading:
             phases=failure.phases,
             metrics=failure.metrics,
             facts=failure.facts,
+            evidence=failure.evidence,
         )
 
     def carrying(self, carry: Any) -> "Reading":

@@ -3,16 +3,18 @@
 import time
 from collections import deque
 from collections.abc import Callable, Container, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from probes.engine import Engine
+from probes.evidence import Budget, Streak, collect
 from probes.judge import judge
 from probes.loop import Loop
 from probes.pool import Pool
 from probes.probe import Ask, BlockingProbe, Deadline, Push, Reading
 from probes.resolver import Resolver
-from probes.result import Reason, Result, Status
+from probes.result import Evidence, Reason, Result, Status
+from probes.runner import gather
 from probes.target import Check, Limit
 
 _PUSHES_KEPT = 50
@@ -29,6 +31,7 @@ class _Memory:
     last: Reading | None = None
     broken: frozenset[Limit] = frozenset()
     facts: Mapping[str, str] | None = None
+    streak: Streak = field(default_factory=Streak)
     pushes: deque[Push] | None = None
 
 
@@ -42,6 +45,9 @@ class Prober:
         self.clean = clean
         self.on_facts: OnFacts = _ignore
         """Told of facts that differ from a check's last run: its id, the facts (none: forget them), epoch ms."""
+        self.mask: Clean = str
+        self.evidence_s = 0.0  # how long evidence is kept; 0: none is gathered
+        self._budget = Budget()
         self._engine = Engine(loop, resolver)
         self._pool = Pool(loop, threads)
         self._memories: dict[str, _Memory] = {}
@@ -146,7 +152,11 @@ class Prober:
         if reading.reason is not Reason.LATE:
             # A failed run has no counters of its own; without the carry the next ratio would be lost as well.
             carry = reading.carry if reading.carry is not None or memory.last is None else memory.last.carry
-            memory.last = judged if judged.carry is carry else replace(judged, carry=carry)
+            memory.last = (
+                judged
+                if judged.carry is carry and judged.evidence is None
+                else replace(judged, carry=carry, evidence=None)
+            )
         return Result(
             check_id=check.id,
             location=self._location,
@@ -159,7 +169,18 @@ class Prober:
             code=judged.code,
             phases=judged.phases,
             metrics=judged.metrics,
+            evidence=self._evidence(check, memory, judged, started_ms),
         )
+
+    def _evidence(self, check: Check, memory: _Memory, reading: Reading, at_ms: int) -> Evidence | None:
+        """What the run saw, if it is the first bad one or the one that confirms the trouble."""
+        if not self.evidence_s:
+            return None
+        kind = memory.streak.then(reading.status, check.fail_after, at_ms)
+        if kind is None or not self._budget.take(at_ms):
+            return None
+        times = (at_ms, at_ms + int(self.evidence_s * 1000))
+        return collect(kind, reading, gather(reading), self.mask, times)
 
 
 def late_reading(late_ms: int) -> Reading:

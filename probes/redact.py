@@ -5,7 +5,7 @@ import json
 import logging
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote, quote_plus
 
@@ -15,7 +15,12 @@ MASK = "***"
 _SECRET_KEY = re.compile(
     r"(?i)(^|[_-])(password|passwd|passphrase|secret|token|credential|credentials|api[_-]?key|authorization|cookie)$"
 )
-_URL_PASSWORD = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://[^\s/?#:@]*):([^\s/?#]+)@")
+_PRIVATE_ENDS = (
+    "token", "password", "passwd", "passphrase", "pwd", "secret", "credential", "credentials", "apikey", "api_key",
+    "api-key", "authorization", "cookie", "csrf", "xsrf", "session", "sessionid", "session_id", "session-id", "sid",
+    "jwt", "otp", "pin", "signature", "authenticity", "nonce", "private_key", "access_key",
+)  # fmt: skip
+_URL_PASSWORD = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,30}://[^\s/?#:@]*):([^\s/?#]+)@")
 # Direction marks and isolates reorder what stands around them; zero-width characters hide what is written.
 _INVISIBLE = frozenset(
     "\u061c\u200b\u200c\u200d\u200e\u200f\u2060\ufeff\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
@@ -39,6 +44,11 @@ def is_secret_key(name: str) -> bool:
     return _SECRET_KEY.search(name) is not None
 
 
+def is_private(name: str) -> bool:
+    """Whether the value of a field, header or parameter of this name is a secret: `csrf_token`, `sessionId`."""
+    return name.lower().rstrip("]").endswith(_PRIVATE_ENDS)
+
+
 def mask_url(text: str) -> str:
     """The same text with passwords in URLs masked: `redis://user:***@cache:6379`."""
     return _URL_PASSWORD.sub(rf"\1:{MASK}@", text)
@@ -53,11 +63,7 @@ class Redactor:
     """Masks known secrets of at least six characters: as they are, JSON-, URL- and base64-encoded."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        spellings = {
-            spelling for secret in secrets if len(secret) >= SHORTEST_SECRET for spelling in _spellings(secret)
-        }
-        # The longest first, so that no part of a longer secret stays behind a masked shorter one.
-        ordered = sorted(spellings, key=lambda spelling: (-len(spelling), spelling))
+        ordered = _ordered_spellings(secrets, SHORTEST_SECRET)
         self._pattern = re.compile("|".join(map(re.escape, ordered))) if ordered else None
 
     def __repr__(self) -> str:
@@ -79,6 +85,18 @@ class Redactor:
         return mask_url(self.mask(value)) if isinstance(value, str) else value
 
 
+def mask_of_few(secrets: Iterable[str], shortest: int) -> Callable[[str], str]:
+    """What a Redactor does, for a few secrets that are only known for a moment: no pattern is compiled for them."""
+    ordered = _ordered_spellings(secrets, shortest)
+
+    def mask(text: str) -> str:
+        for spelling in ordered:
+            text = text.replace(spelling, MASK)
+        return text
+
+    return mask
+
+
 class SecretFilter(logging.Filter):
     """Masks secrets in log records, arguments and tracebacks included; put it on handlers."""
 
@@ -97,6 +115,12 @@ class SecretFilter(logging.Filter):
             if isinstance(value, str) and name not in {"msg", "exc_text", "name", "levelname", "pathname"}:
                 record.__dict__[name] = self._redactor.mask(value)
         return True
+
+
+def _ordered_spellings(secrets: Iterable[str], shortest: int) -> list[str]:
+    """The longest first, so that no part of a longer secret stays behind a masked shorter one."""
+    spellings = {spelling for secret in secrets if len(secret) >= shortest for spelling in _spellings(secret)}
+    return sorted(spellings, key=lambda spelling: (-len(spelling), spelling))
 
 
 def _spellings(secret: str) -> Iterator[str]:

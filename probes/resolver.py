@@ -94,6 +94,12 @@ class Resolver:
         self._loop.call_later(timeout_s, partial(self._give_up, key, search, answer, timeout_s))
         return timer
 
+    def close(self) -> None:
+        """Drop the questions under way; nobody is called back."""
+        for search in self._under_way.values():
+            search.close()
+        self._under_way.clear()
+
     def _known(self, host: str, family: Family) -> _Reply | None:
         addresses = self._names().known(host)
         if addresses:

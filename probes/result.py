@@ -1,6 +1,6 @@
 """What was answered: the stored result of one run of one check."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import field
 from enum import StrEnum
 
@@ -92,6 +92,35 @@ class Phases:
 NO_PHASES = Phases()
 
 
+class EvidenceKind(StrEnum):
+    """Of which failing run evidence is: the first of several in a row, or the one that confirmed the trouble."""
+
+    FIRST = "first"
+    CONFIRMED = "confirmed"
+
+
+class Evidence:
+    """What a failing run saw (`probes.evidence`). Times in UTC epoch milliseconds.
+
+    Secrets are taken out when `data` is first asked for, in the writer's thread: it takes too long for the loop's.
+    """
+
+    __slots__ = ("_data", "_make", "created_ms", "expires_ms", "kind")
+
+    def __init__(self, kind: EvidenceKind, created_ms: int, expires_ms: int, make: Callable[[], bytes]) -> None:
+        self.kind, self.created_ms, self.expires_ms = kind, created_ms, expires_ms
+        self._make: Callable[[], bytes] | None = make
+        self._data = b""
+
+    @property
+    def data(self) -> bytes:
+        """Compressed JSON, without secrets; made once. Empty where that failed before."""
+        make, self._make = self._make, None
+        if make is not None:
+            self._data = make()
+        return self._data
+
+
 @value(frozen=True, slots=True)
 class Result:
     """One stored answer; (check_id, location, slot_ms) is its identity. Times are UTC epoch milliseconds."""
@@ -107,6 +136,8 @@ class Result:
     code: int | None = None
     phases: Phases = NO_PHASES
     metrics: Mapping[str, float] = field(default_factory=dict)
+    evidence: Evidence | None = field(default=None, compare=False, repr=False)
+    """On its way to the store only: results that are read back do not carry it."""
 
     @property
     def late_ms(self) -> int:

@@ -2,8 +2,11 @@
 
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
+from probes.judge import judge
 from probes.probe import Ask, BlockingProbe, Failure, Reading
 from probes.result import Reason, Status
 from probes.target import Check
@@ -22,7 +25,29 @@ def run_blocking(check: Check, ask: Ask) -> Reading:
             raise TypeError(f"kind {check.kind} returned {type(reading).__name__}, not a Reading")
     except BaseException as error:  # noqa: BLE001  (a probe's SystemExit must not end the worker either)
         reading = reading_of_error(check, error)
-    return timed(reading, time.monotonic() - started)
+    return _with_evidence(check, timed(reading, time.monotonic() - started))
+
+
+def gather(reading: Reading) -> Mapping[str, Any]:
+    """What the run saw, as its probe tells it; nothing where the probe fails at that."""
+    if reading.evidence is None:
+        return {}
+    try:
+        return reading.evidence()
+    except Exception:
+        log.exception("a probe could not tell what it saw")
+        return {}
+
+
+def _with_evidence(check: Check, reading: Reading) -> Reading:
+    """A blocking kind's evidence is gathered here, in its own thread: it may block as well."""
+    if reading.evidence is None:
+        return reading
+    judged, _ = judge(reading, check.limits, frozenset())
+    if judged.status is Status.UP:
+        return replace(reading, evidence=None)
+    found = gather(reading)
+    return replace(reading, evidence=lambda: found)
 
 
 def reading_of_error(check: Check, error: BaseException) -> Reading:

@@ -104,6 +104,7 @@ class RetentionKeys(Section):
     raw: Annotated[Duration, Field(ge=3 * 3600)] = Field(14 * 86400.0, description="single results")
     hourly: Annotated[Duration, Field(ge=86400)] = Field(90 * 86400.0, description="hourly summaries")
     daily: Annotated[Duration, Field(ge=86400)] = Field(730 * 86400.0, description="daily summaries, incidents")
+    evidence: Annotated[Duration, Field(ge=3600)] = Field(14 * 86400.0, description="what failing runs saw")
 
 
 class WorkerKeys(Section):

@@ -63,6 +63,7 @@ class Worker:
         self._put = put
         self._prober = Prober(self.loop, config.location, _cleaner(config), config.worker.threads)
         self._prober.on_facts = lambda *heard: self.facts.append(heard)
+        self._use_secrets(config)
         self._schedule = Schedule(config.estate, now_ms())
         self._clock = ClockWatch()
         self._timer: Timer | None = None
@@ -110,10 +111,15 @@ class Worker:
             if old is not None and not same_question(old, check):
                 self._prober.forget_reading(check.id)
         self._config = config
-        self._prober.clean = _cleaner(config)
+        self._use_secrets(config)
         self._prober.keep_only(config.estate.checks)
         self._schedule.replace(config.estate, now_ms())
         self._arm()
+
+    def _use_secrets(self, config: Config) -> None:
+        self._prober.mask = Redactor(config.document.secrets).mask
+        self._prober.clean = _cleaner(config)
+        self._prober.evidence_s = config.retention.evidence_s
 
     def _start_due(self) -> None:
         self._timer = None

@@ -65,20 +65,28 @@ class Writer:
 
     def _wait_for_one(self) -> None:
         try:
-            self._waiting.append(self._queue.get(timeout=_BATCH_S))
+            self._take(self._queue.get(timeout=_BATCH_S))
         except queue.Empty:
             return
 
     def _drain(self) -> None:
         try:
             while True:
-                self._waiting.append(self._queue.get_nowait())
+                self._take(self._queue.get_nowait())
         except queue.Empty:
             pass
         surplus = len(self._waiting) - self._most_waiting
         if surplus > 0:
             del self._waiting[:surplus]
             self.dropped += surplus
+
+    def _take(self, result: Result) -> None:
+        self._waiting.append(result)
+        if result.evidence is not None:
+            try:
+                result.evidence.data  # noqa: B018  (made now: what waits for the store must be small)
+            except Exception:
+                log.exception("what a run of %s saw could not be kept", result.check_id)
 
     def _store(self) -> bool:
         """One batch; False when the store refused it, and then all of it waits on."""

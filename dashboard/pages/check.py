@@ -10,6 +10,7 @@ from dashboard.context import current
 from dashboard.queries import CheckHistory
 from dashboard.standing import CheckNow
 from dashboard.theme import TIER_WORDS, Look
+from probes.evidence_text import as_text
 from probes.result import Result
 from probes.store.asks import request_run
 from probes.store.summary import Summary
@@ -108,6 +109,7 @@ def _live(check_id: str, range_s: float) -> None:
         draw.panel(
             "check-side", [_incidents(history), _errors(history), _changes(history), _events(history)], snapshot.at_ms
         )
+        _evidence(check_id, history)
 
 
 def _head(now: CheckNow) -> draw.Block:
@@ -205,6 +207,14 @@ def _errors(history: CheckHistory) -> draw.Block:
         times = draw.text(f" × {run.n}", tone="quiet") if run.n > 1 else None
         rows.append([draw.at(one.slot_ms), draw.text(_reached(one), tone="quiet"), [said, f" {one.message}", times]])
     return draw.table("Last errors", ["When", "Reached", "Error"], rows, "No error in this range.")
+
+
+def _evidence(check_id: str, history: CheckHistory) -> None:
+    """What failing runs saw. It came from outside, so it is shown as text and nothing else."""
+    for seen in queries.load_seen(current().engine, check_id, history.from_ms, history.to_ms, limit=4):
+        label = f"What the {seen.kind.value} failing run saw, {phrase.utc(seen.slot_ms)}"
+        with st.expander(label, icon=":material/search:"):
+            st.code(as_text(seen.content), language=None, wrap_lines=True)
 
 
 def _reached(result: Result) -> str:

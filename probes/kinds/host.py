@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import psutil
 from pydantic import Field
@@ -17,6 +17,8 @@ from probes.probe import Ask, BlockingProbe, Expect, Failure, Metric, Options, R
 from probes.result import Reason
 
 FILE_NR = Path("/proc/sys/fs/file-nr")
+_CPU_SAMPLE_S = 0.2
+_MOST_PROCESSES = 8
 
 
 class HostOptions(Options):
@@ -94,7 +96,7 @@ class HostProbe(BlockingProbe):
         }
         metrics = {**_memory(), **_rates(window), **_disks(usages, trends)}
         started_s = self._processes(metrics, last.process_started_s)
-        return Reading(metrics=metrics, carry=_Carry(window, trends, started_s))
+        return Reading(metrics=metrics, carry=_Carry(window, trends, started_s), evidence=_top_processes)
 
     def _processes(self, metrics: dict[str, float], last_started_s: float | None) -> float | None:
         if self.options.process is None:
@@ -122,6 +124,36 @@ class HostProbe(BlockingProbe):
             # psutil works the start out from the boot time, which wobbles by less than a second.
             metrics["process_restarted"] = float(started_s - last_started_s > 1)
         return started_s
+
+
+def _top_processes() -> Mapping[str, Any]:
+    """Who uses CPU and memory most. Names only: command lines may hold passwords."""
+    everything = list(psutil.process_iter(["pid", "name", "username", "memory_info"]))
+    for entry in everything:
+        _cpu(entry)
+    time.sleep(_CPU_SAMPLE_S)
+    shares = [(_cpu(entry), entry.info) for entry in everything]
+    by_cpu = sorted(shares, key=lambda share: -share[0])[:_MOST_PROCESSES]
+    by_memory = sorted(shares, key=lambda share: -_rss_bytes(share[1]))[:_MOST_PROCESSES]
+    return {
+        "top_cpu": [f"{_name_of(info)}: {share:.0f} % of a core" for share, info in by_cpu],
+        "top_memory": [f"{_name_of(info)}: {_rss_bytes(info) / 2**20:.0f} MiB" for _, info in by_memory],
+    }
+
+
+def _cpu(entry: psutil.Process) -> float:
+    try:
+        return float(entry.cpu_percent())
+    except psutil.Error:  # gone meanwhile
+        return 0.0
+
+
+def _rss_bytes(info: Mapping[str, Any]) -> float:
+    return float(info["memory_info"].rss) if info["memory_info"] else 0.0
+
+
+def _name_of(info: Mapping[str, Any]) -> str:
+    return f"{info['name']} ({info['pid']}, {info['username'] or '?'})"
 
 
 def _counters(now_s: float) -> Sample:

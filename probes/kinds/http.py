@@ -1,16 +1,20 @@
 """Kind `http`: does a URL answer as it should, how fast, and for how long is its certificate good?"""
 
 import re
-from collections.abc import Mapping
-from functools import cached_property, lru_cache
-from http import HTTPStatus
-from typing import Annotated, Any, ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property, lru_cache, partial
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from probes.body import BodyExpect, HeaderExpect, charset_of
 from probes.certificate import days_left
+from probes.duration import Duration
+from probes.evidence import MOST_EXCHANGES, exchange
+from probes.fan_out import Node, complain, metrics_of, nodes_of, odd_first, tell
 from probes.http_options import HttpOptions
+from probes.http_status import Statuses, name_status, status_matches
 from probes.probe import (
     Ask,
     Certificate,
@@ -24,36 +28,48 @@ from probes.probe import (
     Response,
     probe,
 )
-from probes.result import Reason
-from probes.url import read_url
+from probes.result import Reason, Status
+from probes.url import UrlError, read_url, split_authority
 
 # nginx ends the handshake well, whoever is there, and refuses in HTTP.
 _WANTS_CERTIFICATE = (b"No required SSL certificate was sent", b"The SSL certificate error")
 
 
-def _check_status(patterns: tuple[str, ...]) -> tuple[str, ...]:
-    for pattern in patterns:
-        digits = pattern.lower().removesuffix("xx")
-        if not (digits.isdigit() and len(pattern) == 3 and pattern[0] in "12345"):
-            raise ValueError(f"{pattern!r} is no status: write 200, 2xx or a list of these")
-    return tuple(pattern.lower() for pattern in patterns)
+def _check_node(address: str) -> str:
+    try:
+        split_authority(address, 80)
+    except UrlError as error:
+        raise ValueError(f"{address!r} is no node: {error}; write address:port") from None
+    return address
 
 
-def _as_patterns(value: Any) -> Any:
-    return tuple(str(item) for item in (value if isinstance(value, list | tuple) else [value]))
-
-
-Statuses = Annotated[
-    tuple[str, ...],
-    BeforeValidator(_as_patterns, json_schema_input_type=str | int | list[str | int]),
-    AfterValidator(_check_status),
-]
+NodeAddress = Annotated[str, AfterValidator(_check_node)]
 
 
 class Options(HttpOptions):
     """What is requested."""
 
     body: str | None = Field(None, description="request body; say its Content-Type in headers")
+    nodes: tuple[NodeAddress, ...] = Field(
+        (), description="address:port of every node behind the URL's name: each is asked the same, beside the name"
+    )
+    compare: tuple[str, ...] = Field(
+        (), description="response headers that must be the same on all nodes; `certificate` means its fingerprint"
+    )
+    node_slow_after: Duration | None = Field(None, description="a node that takes longer than this is an odd one")
+    node_failure: Literal["degraded", "down"] = Field(
+        "degraded", description="what an odd node makes of the check while the URL itself answers well"
+    )
+
+    @model_validator(mode="after")
+    def _can_reach_nodes(self) -> "Options":
+        if self.nodes and (self.proxy or self.unix_socket or self.connect_to):
+            raise ValueError("nodes cannot be asked through proxy, unix_socket or connect_to")
+        if len(set(self.nodes)) < len(self.nodes):
+            raise ValueError("a node stands in nodes twice")
+        if not self.nodes and (self.compare or self.node_slow_after is not None):
+            raise ValueError("compare and node_slow_after say something about nodes: name them")
+        return self
 
 
 class Expects(Expect):
@@ -74,6 +90,9 @@ class HttpProbe(ConversationProbe):
         "certificate_days_left": Metric("days until the server's certificate expires", worse="below"),
         "size_bytes": Metric("size of the decoded body"),
         "redirects": Metric("redirects that were followed"),
+        "nodes": Metric("nodes that were asked", worse="below"),
+        "nodes_up": Metric("nodes that answered as they should", worse="below"),
+        "node_duration_s:*": Metric("seconds that one node took, by its address"),
     }
 
     def describe(self) -> str:
@@ -82,8 +101,11 @@ class HttpProbe(ConversationProbe):
 
     def converse(self, ask: Ask) -> Conversation:
         """One request. Raises Failure for a wrong answer."""
+        if self.options.nodes:
+            return (yield from self._fan_out(ask))
         response: Response = yield self._request
         metrics, facts = measure(response, ask.now_ms), facts_of(response)
+        evidence = partial(exchange, self._request, response)
         failure = response.failure or self._failure(response)
         if failure is not None:
             raise Failure(
@@ -93,10 +115,44 @@ class HttpProbe(ConversationProbe):
                 phases=response.phases,
                 metrics=metrics,
                 facts=facts,
+                evidence=evidence,
             ) from None
         return Reading(
-            duration_s=response.duration_s, code=response.code, phases=response.phases, metrics=metrics, facts=facts
+            duration_s=response.duration_s,
+            code=response.code,
+            phases=response.phases,
+            metrics=metrics,
+            facts=facts,
+            evidence=evidence,
         )
+
+    def _fan_out(self, ask: Ask) -> Conversation:
+        """The URL and every node behind it at once; the URL's own failure counts for more than any node's."""
+        requests = (self._request, *(replace(self._request, connect_to=node) for node in self.options.nodes))
+        response, *answers = yield requests
+        nodes = nodes_of(self.options.nodes, answers, self._failure)
+        complaints = complain(nodes, self.options.compare, self.options.node_slow_after)
+        metrics = measure(response, ask.now_ms) | metrics_of(nodes)
+        failure = response.failure or self._failure(response)
+        odd = tell(complaints, len(nodes)) if complaints else ""
+        reading = Reading(
+            duration_s=response.duration_s,
+            code=response.code,
+            phases=response.phases,
+            metrics=metrics,
+            facts=facts_of(response),
+            evidence=_evidence_of_nodes(requests, response, odd_first(nodes, {one.address: one for one in complaints})),
+        )
+        if failure is not None:
+            status = Status.UNKNOWN if failure.reason.is_ours else Status.DOWN
+            return replace(
+                reading, status=status, reason=failure.reason, message="; ".join(filter(None, (failure.message, odd)))
+            )
+        if complaints:
+            first = next((one for one in complaints if not one.reason.is_ours), None)
+            status = Status(self.options.node_failure) if first else Status.UNKNOWN
+            return replace(reading, status=status, reason=(first or complaints[0]).reason, message=odd)
+        return reading
 
     @cached_property
     def _request(self) -> Request:
@@ -132,6 +188,22 @@ class HttpProbe(ConversationProbe):
         return Failure(Reason.HTTP_STATUS, f"status {code} instead of {' or '.join(self.expect.status)}")
 
 
+def _evidence_of_nodes(
+    requests: Sequence[Request], response: Response, nodes: Sequence[Node]
+) -> Callable[[], Mapping[str, Any]]:
+    """The public name's exchange and those of the nodes, as many as are kept."""
+    asked = {request.connect_to: request for request in requests}
+
+    def gather() -> Mapping[str, Any]:
+        shown = nodes[: MOST_EXCHANGES - 1]
+        return {
+            **exchange(asked[None], response),
+            "nodes": {node.address: exchange(asked[node.address], node.response) for node in shown},
+        }
+
+    return gather
+
+
 def measure(response: Response, now_ms: int) -> dict[str, float]:
     """The metrics every HTTP answer has."""
     metrics: dict[str, float] = {}
@@ -162,18 +234,3 @@ def _facts(
         # Queries and path parameters carry what is new with every visit.
         facts["redirects"] = " → ".join(re.split("[?;]", hop, maxsplit=1)[0] for hop in redirects) or "none"
     return facts or None
-
-
-@lru_cache(maxsize=4096)
-def status_matches(code: int | None, patterns: tuple[str, ...]) -> bool:
-    """Whether a status code is one of `200`, `2xx`."""
-    text = str(code)
-    return any(text == pattern or (pattern.endswith("xx") and text[0] == pattern[0]) for pattern in patterns)
-
-
-def name_status(code: int | None) -> str:
-    """`503 Service Unavailable`."""
-    try:
-        return f"{code} {HTTPStatus(code or 0).phrase}"
-    except ValueError:
-        return str(code)

@@ -3,15 +3,18 @@
 import math
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from probes.body import read_json, read_path
 from probes.counters import MIN_OPERATIONS, Sample, Window, known, window_of
+from probes.evidence import exchange
 from probes.exposition import read_samples, read_selector
 from probes.http_options import HttpOptions
-from probes.kinds.http import measure, name_status, status_matches
+from probes.http_status import name_status, status_matches
+from probes.kinds.http import measure
 from probes.probe import Ask, Conversation, ConversationProbe, Failure, Metric, Reading, Response, probe
 from probes.result import Reason
 from probes.url import read_url
@@ -90,17 +93,24 @@ class MetricsProbe(ConversationProbe):
 
     def converse(self, ask: Ask) -> Conversation:
         """One request. Raises Failure(query_error) naming the selector that finds nothing."""
-        response: Response = yield self.options.request()
+        request = self.options.request()
+        response: Response = yield request
+        evidence = partial(exchange, request, response)
         try:
             numbers = self._read(response)
         except Failure as failure:
             failure.code, failure.phases = response.code, response.phases
-            failure.metrics = measure(response, ask.now_ms)
+            failure.metrics, failure.evidence = measure(response, ask.now_ms), evidence
             raise
         window = self._window(ask, numbers)
         metrics = measure(response, ask.now_ms) | known(self._name(numbers, window))
         return Reading(
-            duration_s=response.duration_s, code=response.code, phases=response.phases, metrics=metrics, carry=window
+            duration_s=response.duration_s,
+            code=response.code,
+            phases=response.phases,
+            metrics=metrics,
+            carry=window,
+            evidence=evidence,
         )
 
     def _read(self, response: Response) -> dict[str, float]:

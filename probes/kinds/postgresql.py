@@ -1,13 +1,15 @@
 """How well is a PostgreSQL server: connections, locks, replication, and how often its buffers had the page?"""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, SecretStr, field_validator
 
 from probes.address import Address, parse_address, safe
+from probes.blocking import POSTGRESQL as BLOCKING
+from probes.blocking import describe
 from probes.counters import MIN_OPERATIONS, WINDOW_S, Sample, Window, known, window_of
 from probes.dial import CutOff
 from probes.duration import Duration
@@ -156,6 +158,7 @@ class PostgresqlProbe(BlockingProbe):
         liveness_s = sum(filter(None, (link.phases.dns_s, link.phases.connect_s, link.phases.tls_s, link.auth_s)))
         look.group("server", look.server)
         look.group("connections", look.activity)
+        look.group("blocking sessions", look.blocking)
         look.group("counters", lambda: look.count(self.options))
         look.group("wraparound_age", lambda: look.put(AGE, "wraparound_age"))
         look.group("size_bytes", lambda: look.put(SIZE, "size_bytes"))
@@ -171,6 +174,7 @@ class PostgresqlProbe(BlockingProbe):
             phases=link.phases,
             metrics=metrics,
             carry=look.window,
+            evidence=look.evidence,
         )
 
 
@@ -189,6 +193,7 @@ class _Look:
         self.in_recovery = False
         self.window: Window = window_of(ask.last.carry if ask.last else None)
         self.notes: list[str] = []
+        self._blocking: list[str] = []
 
     def group(self, name: str, read: Callable[[], None]) -> None:
         """Reads one group; one that the server refuses is noted and left out."""
@@ -229,6 +234,15 @@ class _Look:
             self.put(BACKENDS, "connections_used")
         if maximum := self._metrics.get("connections_max"):
             self._metrics["connections_used_ratio"] = self._metrics["connections_used"] / maximum
+
+    def blocking(self) -> None:
+        """Who waits for whom: asked for only while somebody waits."""
+        if self._metrics.get("waiting_on_lock"):
+            self._blocking = describe(self._connection.execute(BLOCKING.encode()).fetchall())
+
+    def evidence(self) -> Mapping[str, Any]:
+        """What is known beside the numbers."""
+        return {"blocking_sessions": self._blocking}
 
     def count(self, options: PostgresqlOptions) -> None:
         """The counters of all databases, as ratios and rates."""

@@ -8,6 +8,7 @@ from probes.result import Result
 from probes.store import due
 from probes.store.bulk import insert_rows
 from probes.store.database import is_sqlite, reading, upsert, writing
+from probes.store.evidence import write_evidence
 from probes.store.fresh import find_fresh
 from probes.store.interning import Interning
 from probes.store.meta import PRUNED_MS, ROLLED_MS, get_ms
@@ -47,6 +48,7 @@ class ResultWriter:
         rows = self._rows(connection, kept)
         saved = _insert(connection, rows)
         update_states(connection, rows)
+        write_evidence(connection, kept)
         due.mark(connection, {due.hour_of(row.slot_ms) for row in rows if row.slot_ms < rolled_ms})
         return saved
 

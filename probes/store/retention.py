@@ -8,9 +8,10 @@ from sqlalchemy import Column, Engine, Table, delete, select
 from probes.store import due
 from probes.store.database import reading, writing
 from probes.store.due import day_of, hour_of
+from probes.store.evidence import prune_surplus
 from probes.store.maintenance import free_pages
 from probes.store.meta import PRUNED_MS, ROLLED_MS, get_ms, put
-from probes.store.tables import event, hot, key_of, push, rollup_d, rollup_h, run_request
+from probes.store.tables import event, evidence, hot, key_of, push, rollup_d, rollup_h, run_request
 
 PIECE = 5000
 PAUSE_S = 0.005
@@ -48,6 +49,8 @@ def prune(engine: Engine, retention: Retention, now_ms: int) -> int:
     gone += _delete_before(engine, event, event.c.at_ms, daily_ms)
     gone += _delete_before(engine, push, push.c.at_ms, now_ms - PUSH_AGE_MS)
     gone += _delete_before(engine, run_request, run_request.c.at_ms, now_ms - REQUEST_AGE_MS)
+    gone += _delete_before(engine, evidence, evidence.c.expires_ms, now_ms)
+    gone += prune_surplus(engine)
     if gone:
         free_pages(engine)
     return gone

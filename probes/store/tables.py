@@ -148,6 +148,20 @@ summary = Table(
     Column("sparkline", Text),  # JSON: 24 hourly p50 in microseconds, null where there is none
 )
 
+# What failing runs saw: of the first bad run of a check and of the one that confirmed the trouble (probes.evidence).
+evidence = Table(
+    "evidence",
+    metadata,
+    Column("check_id", String(300), primary_key=True),
+    Column("location", String(100), primary_key=True),
+    Column("slot_ms", BigInteger, primary_key=True, autoincrement=False),
+    Column("kind", String(12), nullable=False),  # first, confirmed
+    Column("created_ms", BigInteger, nullable=False),
+    Column("expires_ms", BigInteger, nullable=False),
+    Column("data", LargeBinary, nullable=False),  # JSON, compressed by zlib
+    Index("evidence_expires", "expires_ms"),
+)
+
 # Key and value: watermarks, markers such as "history before T is sample data".
 meta = Table(
     "meta",

@@ -11,7 +11,7 @@ from probes.probe import BlockingProbe, ConversationProbe, Expect, Metric, Optio
 KINDS = dict(kinds())
 each_kind = pytest.mark.parametrize("cls", KINDS.values(), ids=KINDS.keys())
 # A metric's unit stands in its name, or it is a plain count or a yes/no.
-UNITLESS = re.compile(r"^[a-z][a-z0-9_]*(:\*)?$|^\*$")
+UNITLESS = re.compile(r"^[a-z][a-z0-9_]*(:\*|_\*)?$|^\*$")
 
 
 def test_the_kinds_of_the_tiers_are_there():

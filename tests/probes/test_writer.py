@@ -3,8 +3,9 @@
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
-from probes.result import Result, Status
+from probes.result import Evidence, EvidenceKind, Result, Status
 from probes.writer import Writer
 
 
@@ -79,3 +80,24 @@ def test_stop_stores_what_waits() -> None:
         writer.put(result(number))
     assert writer.stop()
     assert len(kept) == 12_000
+
+
+def test_evidence_is_made_ready_while_it_waits_and_a_fault_in_it_loses_no_result() -> None:
+    def broken() -> bytes:
+        raise RuntimeError("no")
+
+    made: list[bytes] = []
+
+    def make() -> bytes:
+        made.append(b"seen")
+        return made[-1]
+
+    kept: list[Result] = []
+    writer = Writer(lambda batch: kept.extend(batch) or len(batch))
+    for number, one in enumerate((make, broken)):
+        evidence = Evidence(EvidenceKind.FIRST, 0, 1, one)
+        writer.put(replace(result(number), evidence=evidence))
+    writer.start()
+    assert writer.stop()
+    assert [one.evidence and one.evidence.data for one in kept] == [b"seen", b""]
+    assert made == [b"seen"]

@@ -82,7 +82,7 @@ def test_deleted_rows_give_their_pages_back(sqlite_engine: Engine) -> None:
     class Ages:
         raw_s = hourly_s = daily_s = 1.0
 
-    fill(sqlite_engine, hours=30, checks=10)
+    fill(sqlite_engine, hours=40, checks=10)
     checkpoint(sqlite_engine)
     roll_up(sqlite_engine, NOW)
     size = Path(str(sqlite_engine.url.database)).stat().st_size
@@ -125,7 +125,7 @@ def test_check_finds_what_is_wrong(filled: Engine, damage: str, problem: str) ->
 
 
 def test_check_finds_a_damaged_page(sqlite_engine: Engine) -> None:
-    fill(sqlite_engine, hours=30, checks=10)
+    fill(sqlite_engine, hours=40, checks=10)
     file = Path(str(sqlite_engine.url.database))
     connection = sqlite_engine.raw_connection()
     connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
