@@ -37,6 +37,8 @@ class Engine:
         self._talks: set[_Talk] = set()
         self._spare: list[pycurl.Curl] = []
         self._transfers: dict[pycurl.Curl, OnTransfer] = {}
+        self.talking = ""
+        """Id of the check whose generator is at work this moment; for the watchdog."""
         self._acted = False
         self._timer: Timer | None = None
         self._timer_at = 0.0
@@ -205,12 +207,16 @@ class _Talk:
     def _advance(self, value: Response | tuple[Response, ...] | None) -> None:
         if self._conversation is None:
             return
+        self._engine.talking = self._check.id
         try:
             wanted = self._conversation.send(value)
+            self._engine.talking = ""
             self._ask_for(wanted)
         except StopIteration as stop:
+            self._engine.talking = ""
             self._finish_with(stop.value)
         except BaseException as error:  # noqa: BLE001  (see begin)
+            self._engine.talking = ""
             self._finish(reading_of_error(self._check, error))
 
     def _ask_for(self, wanted: Request | Sequence[Request]) -> None:

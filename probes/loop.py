@@ -41,6 +41,8 @@ class Loop:
         self._epoll.register(self._bell, READABLE)
         self._stopped = False
         self.after_turn: list[Callable[[], object]] = []
+        self.busy_since_s = 0.0
+        """When the turn under way began to work; 0 while it waits. For whoever watches from another thread."""
 
     @staticmethod
     def time() -> float:
@@ -58,9 +60,10 @@ class Loop:
         return self.call_at(self.time() + delay_s, call)
 
     def call_soon(self, call: Callable[[], object]) -> None:
-        """Call once in the next turn. Safe from any thread and from a signal handler."""
+        """Call once in the next turn, never once the loop is closed. Safe from any thread and a signal handler."""
         self._inbox.append(call)
-        os.eventfd_write(self._bell, 1)
+        if self._bell >= 0:
+            os.eventfd_write(self._bell, 1)
 
     def watch(self, fd: int, events: int, on_event: Callable[[int], object]) -> None:
         """Call with the epoll event mask whenever a descriptor is ready; watching it again changes what is watched."""
@@ -97,7 +100,9 @@ class Loop:
 
     def turn(self, at_most_s: float = _IDLE_WAIT_S) -> None:
         """Wait for the next thing, at most so long, and do all that is due."""
-        for fd, events in self._epoll.poll(self._wait_s(at_most_s), 256):
+        ready = self._epoll.poll(self._wait_s(at_most_s), 256)
+        self.busy_since_s = time.monotonic()
+        for fd, events in ready:
             if fd == self._bell:
                 os.eventfd_read(self._bell)
             elif (on_event := self._watched.get(fd)) is not None:
@@ -107,11 +112,13 @@ class Loop:
         self._call_timers()
         for call in self.after_turn:
             self._call(call)
+        self.busy_since_s = 0.0
 
     def close(self) -> None:
-        """Release the descriptors."""
+        """Release the descriptors. A thread that comes back later rings no bell, least of all another's."""
         self._epoll.close()
-        os.close(self._bell)
+        bell, self._bell = self._bell, -1
+        os.close(bell)
 
     def _wait_s(self, at_most_s: float) -> float:
         while self._timers and self._timers[0][2].call is None:

@@ -209,6 +209,8 @@ class Probe:
     extra: ClassVar[str | None] = None
     """Extra of our distribution that installs the driver, and `driver`, the module to look for."""
     driver: ClassVar[str | None] = None
+    measures: ClassVar[bool] = False
+    """Whether its worth lies in numbers over time: under overload such kinds stand back first (`probes.schedule`)."""
     account: ClassVar[str] = "none"
     """For the README: the least-privileged account that the kind needs, as a statement to run."""
 

@@ -68,6 +68,7 @@ class WorkerOffice:
             if check_id in self._config.estate.checks:
                 self._worker.hear_push(check_id, push)
         self._worker.on_clock_jump = self._hear_clock_jump
+        self._worker.on_overload = self._hear_overload
         self._beat()
 
     def start(self) -> None:
@@ -108,6 +109,22 @@ class WorkerOffice:
                 f"the clock jumped by {jump_s:.1f} s, or the machine slept",
                 subject=self._config.location,
                 end_ms=at_ms,
+            )
+        )
+
+    def _hear_overload(self, text: str, took_s: float) -> None:
+        # In the loop's thread, as above.
+        at_ms = now_ms()
+        begin_ms = at_ms - int(took_s * 1000)
+        said = text or f"overloaded for {took_s:.0f} s, over now"
+        self._desk.do_once(
+            lambda: record_event(
+                self._database,
+                begin_ms,
+                "overload",
+                said,
+                subject=self._config.location,
+                end_ms=at_ms if took_s else None,
             )
         )
 
@@ -168,7 +185,12 @@ class WorkerOffice:
             "lateness_p50_s": percentile(lateness, 0.50),
             "lateness_p99_s": percentile(lateness, 0.99),
             "missed": worker.missed,
+            "overloaded": worker.overloaded,
+            "late_ratio": round(worker.late_ratio, 4),
+            "shed": worker.shed,
             "in_flight": worker.in_flight,
+            "waiting": worker.waiting,
+            "loop_held_up": worker.watchdog.times,
             "threads_stuck": worker.threads_stuck,
             "queue": writer.waiting,
             "results": writer.saved,
@@ -179,7 +201,7 @@ class WorkerOffice:
         }
 
     def _notes(self) -> list[str]:
-        notes = [self._watch.trouble, self._restart_note, self._writer.trouble, self._warning]
+        notes = [*self._worker.troubles, self._watch.trouble, self._restart_note, self._writer.trouble, self._warning]
         if self._worker.threads_stuck:
             notes.append(f"{self._worker.threads_stuck} threads are stuck in a driver past their deadline.")
         return [note for note in (*notes, *self._desk.troubles, *self._maintenance.troubles) if note]
