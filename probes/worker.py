@@ -277,7 +277,7 @@ def _run(config: Config, database: Database, stop: threading.Event | None) -> No
     sys.setswitchinterval(0.001)  # the loop must not wait 5 ms for a thread that computes
     writer = Writer(ResultWriter(database).save)
     worker = Worker(config, writer.put)
-    office = WorkerOffice(config, database, worker, writer)
+    office = WorkerOffice(config, database, worker, writer, _upgrade)
     office.open()
     _listen(worker, office, stop)
     writer.start()

@@ -4,6 +4,7 @@ import logging
 import os
 import socket
 import time
+from collections.abc import Callable
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
@@ -17,6 +18,8 @@ from probes.config_watch import ConfigWatch
 from probes.prober import now_ms
 from probes.store.asks import load_pushes_after, take_run_requests
 from probes.store.events import record_event
+from probes.store.file_watch import FileWatch
+from probes.store.first_seen import remember_first_seen
 from probes.store.maintenance import checkpoint
 from probes.store.processes import Process, beat, load_processes
 from probes.store.retention import prune
@@ -36,7 +39,9 @@ _GAP_MS = 30_000
 class WorkerOffice:
     """Opened and closed by the worker's thread; in between it works in threads of its own."""
 
-    def __init__(self, config: Config, database: Database, worker: "Worker", writer: Writer) -> None:
+    def __init__(
+        self, config: Config, database: Database, worker: "Worker", writer: Writer, upgrade: Callable[[str], object]
+    ) -> None:
         self._config, self._database, self._worker, self._writer = config, database, worker, writer
         self._name = f"worker/{config.location}@{socket.gethostname()}"
         self._started_ms = now_ms()
@@ -47,11 +52,16 @@ class WorkerOffice:
         self._restart_note = ""
         self._summarised = False
         self._warning = ""
+        self._upgrade = upgrade
+        self._file_watch = FileWatch(database)
+        self._file_note = ""
+        self._is_file_new = False
         self._desk = Chores(
             "desk",
             Chore("reading requests to run a check", 1.0, self._take_requests),
             Chore("reading heartbeat calls", 1.0, self._take_pushes),
             Chore("watching the configuration", 1.0, self._watch.look),
+            Chore("watching the store's file", 5.0, self._look_at_file),
             Chore("writing the process row", 5.0, self._beat),
         )
         self._maintenance = Chores(
@@ -63,6 +73,7 @@ class WorkerOffice:
     def open(self) -> None:
         """Say that we are here, and since when nobody was; learn the heartbeat calls made so far. Raises StoreError."""
         self._record_gap()
+        self._worker.know_first_seen(self._remember_first_seen())
         self._last_push, pushes = load_pushes_after(self._database, 0)
         for check_id, push in pushes:
             if check_id in self._config.estate.checks:
@@ -143,9 +154,27 @@ class WorkerOffice:
         changed = [name for name in kept if getattr(config, name) != getattr(self._config, name)]
         self._restart_note = f"Restart the worker: {' and '.join(changed)} changed." if changed else ""
         self._config = config
+        self._worker.loop.call_soon(partial(self._worker.know_first_seen, self._remember_first_seen()))
         self._worker.loop.call_soon(partial(self._worker.replace_config, config))
         log.info("configuration reloaded: %d checks", len(config.estate.checks))
         record_event(self._database, now_ms(), "config", f"configuration reloaded: {len(config.estate.checks)} checks")
+
+    def _remember_first_seen(self) -> dict[str, int]:
+        ids = [check.id for check in self._config.estate.checks.values() if check.kind == "heartbeat"]
+        return remember_first_seen(self._database, ids, now_ms())
+
+    def _look_at_file(self) -> None:
+        happened = self._file_watch.look()
+        if happened:
+            self._file_note = f"{happened[0].upper()}{happened[1:]}; results go to the new one."
+            log.error("%s; going on with the one that is there now", happened)
+            self._is_file_new = True
+        if self._is_file_new:  # until it goes well: the writer keeps its results meanwhile
+            self._upgrade(self._config.database)
+            self._is_file_new = False
+            self._last_push, _ = load_pushes_after(self._database, 0)
+            self._worker.loop.call_soon(partial(self._worker.know_first_seen, self._remember_first_seen()))
+            record_event(self._database, now_ms(), "store", happened or self._file_note)
 
     def _roll_up(self) -> None:
         rolled = roll_up(self._database, now_ms())
@@ -201,7 +230,14 @@ class WorkerOffice:
         }
 
     def _notes(self) -> list[str]:
-        notes = [*self._worker.troubles, self._watch.trouble, self._restart_note, self._writer.trouble, self._warning]
+        notes = [
+            *self._worker.troubles,
+            self._watch.trouble,
+            self._restart_note,
+            self._writer.trouble,
+            self._warning,
+            self._file_note,
+        ]
         if self._worker.threads_stuck:
             notes.append(f"{self._worker.threads_stuck} threads are stuck in a driver past their deadline.")
         return [note for note in (*notes, *self._desk.troubles, *self._maintenance.troubles) if note]
