@@ -29,12 +29,11 @@ Prepare = Callable[[], Ask | Reading]
 
 
 class _Job:
-    __slots__ = ("check", "gave_up", "on_done", "prepare", "thread_id", "timer", "too_late_s", "waits_since_s")
+    __slots__ = ("check", "gave_up", "on_done", "prepare", "thread_id", "timer", "too_late_s")
 
     def __init__(self, check: Check, prepare: Prepare, on_done: OnReading) -> None:
         self.check, self.prepare, self.on_done = check, prepare, on_done
-        self.waits_since_s = time.monotonic()
-        self.too_late_s = self.waits_since_s + check.interval_s
+        self.too_late_s = time.monotonic() + check.interval_s
         self.thread_id = 0
         self.gave_up = False
         self.timer: Timer | None = None
@@ -55,6 +54,8 @@ class Pool:
         self._waiting: dict[str, deque[_Job]] = {}
         self._running: Counter[str] = Counter()
         self._stuck: Counter[str] = Counter()
+        self._served: Counter[str] = Counter()  # number of the turn in which a kind was given a thread last
+        self._turns = 0
         self._threads = 0
         self._sweeper: Timer | None = None
         self._trouble_starting = False
@@ -96,14 +97,16 @@ class Pool:
             if not self._has_thread():
                 break
             self._running[kind] += 1
+            self._turns += 1
+            self._served[kind] = self._turns
             self._jobs.put(self._waiting[kind].popleft())
         if self._sweeper is None and any(self._waiting.values()):
             self._sweeper = self._loop.call_later(_SWEEP_S, self._sweep)
 
     def _next_kind(self) -> str | None:
-        """The waiting kind with the fewest threads; of several the one whose first run has waited longest."""
+        """The waiting kind with the fewest threads; of several the one that was given one longest ago."""
         allowed = [
-            (self._running[kind], jobs[0].waits_since_s, kind)
+            (self._running[kind], self._served[kind], kind)
             for kind, jobs in self._waiting.items()
             if jobs and self._running[kind] < self._most_of_a_kind and self._stuck[kind] < _MOST_STUCK * self._size
         ]
