@@ -111,7 +111,7 @@ class WorkerKeys(Section):
 
     threads: int = Field(16, ge=1, le=256, description="threads for kinds with a blocking driver, at most 3/4 a kind")
     max_in_flight: int = Field(
-        4000, ge=1, le=30_000, description="HTTP conversations at a time; fewer where the limit of open files is low"
+        8000, ge=1, le=30_000, description="HTTP conversations at a time; fewer where the limit of open files is low"
     )
     max_starts_per_turn: int = Field(32, ge=1, le=1000, description="runs started before answers are looked at again")
 

@@ -20,6 +20,5 @@ class FileWatch:
         if found == self._known:
             return ""
         self._known = found
-        if found is None:
-            return f"the store's file {self._file} was deleted while we work"
-        return f"the store's file {self._file} was replaced while we work"
+        # Whoever connects first makes a new file of a deleted one, so the two cannot be told apart for sure.
+        return f"the store's file {self._file} was deleted or replaced while we work"

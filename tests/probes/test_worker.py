@@ -307,7 +307,7 @@ def test_blocking_kinds_run_though_hanging_targets_fill_the_room(
 ) -> None:
     with socket.create_server(("127.0.0.1", 0), backlog=600) as silent:
         port = silent.getsockname()[1]
-        hanging = [http(port, name=f"hang{n}", timeout="3s") for n in range(30)]
+        hanging = [http(port, name=f"hang{n}") for n in range(30)]
         tcp = {"kind": "tcp", "url": f"tcp://127.0.0.1:{shop}"}
         worker = start(write(tmp_path, *hanging, tcp, worker={"max_in_flight": 2}))
         wait_for(lambda: len(worker.results("shop/web/tcp")) >= 6)
@@ -342,5 +342,5 @@ def test_deleted_store_is_said_and_begun_anew(tmp_path: Path, shop: int, start: 
     wait_for(lambda: store_has(worker.store, "shop/web/http"))
     assert time.monotonic() - began < 15
     assert worker.results()[0].slot_ms > first_slot
-    wait_for(lambda: any("was deleted" in note for note in worker.process().notes))
+    wait_for(lambda: any("was deleted" in note for one in load_processes(worker.store) for note in one.notes))
     assert any("was deleted" in event.text for event in load_events(worker.store, 0, NOW, kind="store"))

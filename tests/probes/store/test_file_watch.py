@@ -40,7 +40,7 @@ def test_deleted_file_is_said_once_and_results_go_to_the_new_one(store: Engine, 
     watch, writer = FileWatch(store), ResultWriter(store)
     writer.save([result("a/b/first", 1), result("a/b/second", 1)])
     (tmp_path / "own.db").unlink()
-    assert "was deleted" in watch.look()
+    assert "was deleted or replaced" in watch.look()
     with pytest.raises(StoreError, match="no tables"):
         writer.save([result("a/b/second", 2)])
     upgrade(str(store.url))
@@ -60,7 +60,7 @@ def test_restored_backup_is_used_at_once_with_its_own_ids(store: Engine, tmp_pat
     watch, writer = FileWatch(store), ResultWriter(store)
     writer.save([result("a/b/first", n) for n in range(300)] + [result("a/b/second", 1)])
     shutil.move(tmp_path / "backup.db", tmp_path / "own.db")
-    assert "was replaced" in watch.look()
+    assert "was deleted or replaced" in watch.look()
     assert watch.look() == ""
     writer.save([result("a/b/second", 2)])
     assert [one.slot_ms for one in load_results(store, "a/b/second", 0, 10**15, newest_first=False)] == [
