@@ -5,7 +5,8 @@ changes nothing. A suspect or recovering check leaves the grid for its retry int
 
 Where more is due than can be started, the check that was started longest ago comes first: each gets the same share of
 the starts or what it asks for, whichever is less, so that short intervals are stretched before long ones. Checks worth
-their numbers (`Probe.measures`) stand back one interval, and under overload they run at every second slot only.
+their numbers (`Probe.measures`) stand back one interval, and under overload they run at every second slot only. Retries
+stand back too: a thousand targets that fail at once must not delay those that do not.
 """
 
 import heapq
@@ -52,12 +53,14 @@ class _Plan:
     streak: int = 0  # failures while suspect, successes while recovering
     blocks: bool = False
     wanted: bool = False  # somebody waits for it: before all others
+    extra: bool = False  # off the grid: a suspicion to confirm, or a recovery
 
     def turn(self) -> int:
         """Its place among those that are due; the lowest is started first."""
         if self.wanted:
             return -1
-        return self.started_ms + (_interval_ms(self.check) if self.check.probe.measures else 0)
+        stands_back = self.extra or self.check.probe.measures
+        return self.started_ms + (_interval_ms(self.check) if stands_back else 0)
 
 
 _Waiting = list[tuple[int, int, str]]
@@ -247,8 +250,11 @@ class Schedule:
 
     def _next_run_ms(self, plan: _Plan, now_ms: int) -> int:
         grid = next_slot_ms(plan.check, now_ms)
+        plan.extra = False
         if plan.mood in (Mood.SUSPECT, Mood.RECOVERING):
-            return min(grid, now_ms + round(plan.check.retry_interval_s * 1000))
+            retry_ms = now_ms + round(plan.check.retry_interval_s * 1000)
+            plan.extra = retry_ms < grid
+            return min(grid, retry_ms)
         if self.shedding and plan.check.probe.measures:
             self.shed += 1
             return grid + _interval_ms(plan.check)

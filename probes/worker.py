@@ -227,7 +227,10 @@ class Worker:
             self.loop.call_later(_LOOK_AT_LOAD_S, self._watch_load)
 
     def _say_overload(self) -> str:
-        return say_overload(self.late_ratio, self._prober.waiting_for_thread(), self._schedule.waiting)
+        is_full = self._prober.conversations >= self.most_in_flight
+        return say_overload(
+            self.late_ratio, self._prober.waiting_for_thread(), self._schedule.waiting if is_full else 0
+        )
 
     def _count_room(self) -> int:
         options = self._config.worker

@@ -159,6 +159,21 @@ def test_statistics_stand_back_first() -> None:
     assert sum(len(starts[one.id]) for one in numbers) < 0.75 * asked
 
 
+def test_retries_of_a_thousand_failures_do_not_delay_the_healthy() -> None:
+    """All of a thousand are suspect and due, ten starts at a time; a healthy one that was asked later is due too."""
+    bad = [check(f"shop/web/b{n}", interval_s=36_000.0) for n in range(1000)]
+    good = check("shop/web/good", interval_s=10.0)
+    schedule = Schedule(estate(*bad, good), 0)
+    for one in bad:
+        schedule.run_now(one.id, 30_000)
+    for due in schedule.take_due(30_000, 2000):
+        schedule.finish(due.check.id, UP if due.check is good else DOWN, 30_000)
+    assert schedule.take_due(40_000, 0) == []
+    assert good.id in {due.check.id for due in schedule.take_due(40_001, 10)}
+    retried = [due.check.id for _ in range(100) for due in schedule.take_due(40_002, 10)]
+    assert set(retried) >= {one.id for one in bad[:900]}
+
+
 @pytest.mark.parametrize("probe", [STATISTICS, DATABASE])
 def test_shedding_leaves_out_every_second_slot_of_statistics(probe: Probe) -> None:
     numbers, web = check("shop/web/n", interval_s=10.0, probe=probe), check("shop/web/w", interval_s=10.0)
