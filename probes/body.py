@@ -188,6 +188,7 @@ class HeaderExpect(TextExpect):
         return self.mismatch(value)
 
 
+@lru_cache(maxsize=256)
 def charset_of(content_type: str | None) -> str:
     """The character set a Content-Type names, else UTF-8."""
     for part in (content_type or "").split(";")[1:]:

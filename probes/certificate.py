@@ -1,16 +1,20 @@
 """What the leaf certificate of a TLS server says, from the PEM text that the transfer brought along."""
 
 from functools import lru_cache
-
-from cryptography import x509
-from cryptography.hazmat.primitives.hashes import SHA256
+from typing import TYPE_CHECKING
 
 from probes.probe import Certificate
+
+if TYPE_CHECKING:  # 8 MiB that a worker without TLS checks does not need
+    from cryptography import x509
 
 
 @lru_cache(maxsize=2048)
 def read_certificate(pem: bytes) -> Certificate | None:
     """The certificate in a PEM text; None where it cannot be read. Cached: a server shows the same one for weeks."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives.hashes import SHA256
+
     try:
         leaf = x509.load_pem_x509_certificate(pem)
         return Certificate(
@@ -30,11 +34,13 @@ def days_left(certificate: Certificate, now_s: float) -> float:
     return (certificate.not_after_s - now_s) / 86_400
 
 
-def _name(name: x509.Name) -> str:
+def _name(name: "x509.Name") -> str:
     return name.rfc4514_string()
 
 
-def _names(leaf: x509.Certificate) -> tuple[str, ...]:
+def _names(leaf: "x509.Certificate") -> tuple[str, ...]:
+    from cryptography import x509
+
     try:
         alternative = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except (x509.ExtensionNotFound, ValueError):

@@ -4,7 +4,7 @@ import hashlib
 import importlib.util
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -48,6 +48,10 @@ class Config:
     location: str = "default"
     worker: WorkerOptions = field(default_factory=WorkerOptions)
     defaults: Defaults = field(default_factory=Defaults)
+
+    def slim(self) -> "Config":
+        """The same without the text it was read from, for a process that lasts and reads none of it again."""
+        return replace(self, document=Document(self.document.source, secrets=self.document.secrets))
 
 
 def load_config(path: Path, *, data_dir: Path | None = None) -> Config:

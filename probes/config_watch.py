@@ -33,7 +33,7 @@ class ConfigWatch:
             return
         forced, self._forced, self._stamp = self._forced, False, stamp
         try:
-            config = load_config(self._config.source, data_dir=self._config.data_dir)
+            config = load_config(self._config.source, data_dir=self._config.data_dir).slim()
         except (ConfigError, OSError) as error:
             self.trouble = f"The configuration was not reloaded, the old one stays in force: {error}"
             log.error("%s", self.trouble)

@@ -7,7 +7,9 @@ from functools import partial
 
 import pycurl
 
+from probes.backstop import Backstops
 from probes.fetch import Fetch
+from probes.handle import Handle, HandlePool, Shape
 from probes.loop import READABLE, WRITABLE, Loop, Timer
 from probes.probe import Ask, Conversation, ConversationProbe, Failure, Reading, Request, Response
 from probes.resolver import Resolver
@@ -22,33 +24,35 @@ _EVENTS = {
     pycurl.POLL_OUT: WRITABLE,
     pycurl.POLL_INOUT: READABLE | WRITABLE,
 }
-_MOST_SPARE_HANDLES = 512
 _BACKSTOP_S = 0.010  # libcurl's own timeout comes first and knows more
+_MOST_ROUNDS = 4  # what is still to do then waits for the sockets of others
 OnReading = Callable[[Reading], object]
 OnTransfer = Callable[[int, str], object]
 
 
 class Engine:
-    """Runs conversations. All methods belong to the loop's thread."""
+    """Runs conversations. All methods belong to the loop's thread.
+
+    libcurl is told of no timer callback: it would ring it with nearly every call. It is asked once a turn instead.
+    """
 
     def __init__(self, loop: Loop, resolver: Resolver | None = None) -> None:
         self.loop = loop
         self.resolver = resolver or Resolver(loop)
+        self.backstops = Backstops(loop, _BACKSTOP_S)
         self._talks: set[_Talk] = set()
-        self._spare: list[pycurl.Curl] = []
+        self._handles = HandlePool()
         self._transfers: dict[pycurl.Curl, OnTransfer] = {}
         self.talking = ""
         """Id of the check whose generator is at work this moment; for the watchdog."""
         self._acted = False
         self._timer: Timer | None = None
         self._timer_at = 0.0
-        self._curl_at: float | None = None
         self._multi = pycurl.CurlMulti()
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._on_socket)
-        self._multi.setopt(pycurl.M_TIMERFUNCTION, self._on_timer_change)
         self._multi.setopt(pycurl.M_PIPELINING, 0)  # every check has a connection of its own
         self._multi.setopt(pycurl.M_MAXCONNECTS, 1)
-        loop.after_turn.append(self._collect)
+        loop.after_turn.append(self._end_turn)
 
     @property
     def in_flight(self) -> int:
@@ -69,85 +73,77 @@ class Engine:
     def close(self) -> None:
         """Cancel everything and release libcurl."""
         self.cancel_all()
-        self.loop.after_turn.remove(self._collect)
+        self.loop.after_turn.remove(self._end_turn)
         if self._timer is not None:
             self._timer.cancel()
         self._multi.close()
-        for curl in self._spare:
-            curl.close()
+        self._handles.close()
 
     def talk_ended(self, talk: "_Talk") -> None:
         """A conversation is over."""
         self._talks.discard(talk)
 
-    def take_handle(self) -> pycurl.Curl:
-        """An easy handle; a used one keeps no option but spares building its caches anew."""
-        return self._spare.pop() if self._spare else pycurl.Curl()
+    def take_handle(self, shape: Shape | None) -> Handle:
+        """An easy handle, best one that was used for the same shape of request."""
+        return self._handles.take(shape)
 
-    def give_back(self, curl: pycurl.Curl) -> None:
+    def give_back(self, handle: Handle, ended_well: bool) -> None:
         """Return a handle, also one whose transfer is still under way: that ends it."""
-        if self._transfers.pop(curl, None) is not None:
-            self._multi.remove_handle(curl)
-        curl.reset()  # lets go of the callbacks, and with them of the body
-        if len(self._spare) < _MOST_SPARE_HANDLES:
-            self._spare.append(curl)
-        else:
-            curl.close()
+        if self._transfers.pop(handle.curl, None) is not None:
+            self._multi.remove_handle(handle.curl)
+            ended_well = False
+        self._handles.give_back(handle, ended_well)
 
     def begin_transfer(self, curl: pycurl.Curl, on_done: OnTransfer) -> None:
         """Hand a prepared handle to libcurl; the callback gets libcurl's error number (0 is fine) and text."""
         self._transfers[curl] = on_done
         self._multi.add_handle(curl)
+        self._acted = self.loop.wants_turn = True
 
     def _on_socket(self, what: int, fd: int, _multi: object, _data: object) -> None:
         events = _EVENTS.get(what)
         if events is None:
-            self.loop.unwatch(fd)
+            self.loop.forget(fd)
         else:
             self.loop.watch(fd, events, partial(self._on_ready, fd))
 
     def _on_ready(self, fd: int, events: int) -> None:
-        mask = 0
-        if events & (select.EPOLLIN | select.EPOLLHUP):
-            mask |= pycurl.CSELECT_IN
-        if events & select.EPOLLOUT:
-            mask |= pycurl.CSELECT_OUT
-        if events & select.EPOLLERR:
-            mask |= pycurl.CSELECT_ERR
         self._acted = True
-        self._multi.socket_action(fd, mask)
+        self._multi.socket_action(fd, _MASKS.get(events) or _mask_of(events))
 
-    def _on_timer_change(self, timeout_ms: int) -> None:
-        """libcurl moves its timer with nearly every call, so one of ours that would ring too early is left to ring."""
-        if timeout_ms < 0:
-            self._curl_at = None
+    def _on_time(self) -> None:
+        self._timer = None
+        self._acted = True
+
+    def _end_turn(self) -> None:
+        """Let libcurl begin what was handed to it, hand out what it has finished, and ask when it wants to go on."""
+        if not self._acted:
             return
-        self._curl_at = self.loop.time() + timeout_ms / 1000
-        if self._timer is None or self._curl_at < self._timer_at:
-            self._set_timer(self._curl_at)
+        for _ in range(_MOST_ROUNDS):
+            self._acted = False
+            wait_ms = self._multi.timeout()
+            if wait_ms == 0:
+                self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
+            self._collect()
+            if not self._acted:
+                break
+        self.loop.wants_turn = self._acted
+        self._set_timer(self._multi.timeout())
 
-    def _set_timer(self, at_s: float) -> None:
+    def _set_timer(self, wait_ms: int) -> None:
+        """One that rings too early is left to ring: libcurl's next time moves with nearly every transfer."""
+        if wait_ms < 0:
+            return
+        at_s = self.loop.time() + wait_ms / 1000
         if self._timer is not None:
+            if self._timer_at <= at_s:
+                return
             self._timer.cancel()
         self._timer_at = at_s
         self._timer = self.loop.call_at(at_s, self._on_time)
 
-    def _on_time(self) -> None:
-        self._timer = None
-        if self._curl_at is None:
-            return
-        if self.loop.time() < self._curl_at:
-            self._set_timer(self._curl_at)
-            return
-        self._curl_at = None
-        self._acted = True
-        self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
-
     def _collect(self) -> None:
-        """Hand out what libcurl has finished in this turn."""
-        if not self._acted:
-            return
-        self._acted = False
+        """Hand out what libcurl has finished."""
         left = 1
         while left:
             left, good, bad = self._multi.info_read()
@@ -163,8 +159,38 @@ class Engine:
             on_done(code, text)
 
 
+def _mask_of(events: int) -> int:
+    """Epoll's events in libcurl's words."""
+    mask = 0
+    if events & (select.EPOLLIN | select.EPOLLHUP):
+        mask |= pycurl.CSELECT_IN
+    if events & select.EPOLLOUT:
+        mask |= pycurl.CSELECT_OUT
+    if events & select.EPOLLERR:
+        mask |= pycurl.CSELECT_ERR
+    return mask
+
+
+_MASKS = {events: _mask_of(events) for events in (READABLE, WRITABLE, READABLE | WRITABLE)}
+
+
 class _Talk:
     """One conversation under way: the generator, and the fetches it waits for."""
+
+    __slots__ = (
+        "_ask",
+        "_asking",
+        "_check",
+        "_conversation",
+        "_end_s",
+        "_engine",
+        "_fetches",
+        "_missing",
+        "_on_done",
+        "_responses",
+        "_started",
+        "_wants_one",
+    )
 
     def __init__(self, engine: Engine, check: Check, ask: Ask, on_done: OnReading) -> None:
         self._engine, self._check, self._ask, self._on_done = engine, check, ask, on_done
@@ -172,10 +198,10 @@ class _Talk:
         self._conversation: Conversation | None = None
         self._fetches: list[Fetch] = []
         self._responses: list[Response | None] = []
+        self._missing = 0
         self._wants_one = True
         self._asking = False
         self._end_s = 0.0
-        self._backstop: Timer | None = None
 
     def begin(self) -> None:
         """Run the generator to its first request."""
@@ -188,7 +214,7 @@ class _Talk:
         except BaseException as error:  # noqa: BLE001  (a probe's fault must not reach the loop)
             self._finish(reading_of_error(self._check, error))
             return
-        self._backstop = self._engine.loop.call_at(self._end_s + _BACKSTOP_S, self._expire)
+        self._engine.backstops.add(self._end_s, self)
         self._advance(None)
 
     def abort(self, failure: Failure) -> None:
@@ -223,23 +249,22 @@ class _Talk:
         self._wants_one = isinstance(wanted, Request)
         requests = (wanted,) if isinstance(wanted, Request) else tuple(wanted)
         self._responses = [None] * len(requests)
+        self._missing = len(requests)
         self._fetches = [
-            Fetch(self._engine, request, self._end_s, partial(self._hear, index))
-            for index, request in enumerate(requests)
+            Fetch(self._engine, request, self._end_s, index, self._hear) for index, request in enumerate(requests)
         ]
         fetches = tuple(self._fetches)
         self._asking = True
         for fetch in fetches:
             fetch.begin()
         self._asking = False
-        if (
-            None not in self._responses
-        ):  # all failed at once: through the loop, or asking on and on would fill the stack
+        if not self._missing:  # all failed at once: through the loop, or asking on and on would fill the stack
             self._engine.loop.call_soon(self._take_responses)
 
     def _hear(self, index: int, response: Response) -> None:
         self._responses[index] = response
-        if not self._asking and None not in self._responses:
+        self._missing -= 1
+        if not self._asking and not self._missing:
             self._take_responses()
 
     def _take_responses(self) -> None:
@@ -247,7 +272,7 @@ class _Talk:
         self._fetches = []
         self._advance(heard[0] if self._wants_one else heard)
 
-    def _expire(self) -> None:
+    def expire(self) -> None:
         """The deadline has passed and libcurl did not say so: end the fetches, and the talk if it goes on talking."""
         for fetch in list(self._fetches):
             fetch.expire()
@@ -264,7 +289,6 @@ class _Talk:
     def _finish(self, reading: Reading) -> None:
         self._conversation = None
         self._fetches = []
-        if self._backstop is not None:
-            self._backstop.cancel()
+        self._engine.backstops.discard(self._end_s, self)
         self._engine.talk_ended(self)
         self._on_done(timed(reading, self._engine.loop.time() - self._started))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pycurl
 
 from probes.guard import check_addresses, literal_address
+from probes.handle import shape_of
 from probes.loop import Timer
 from probes.probe import Certificate, Failure, Request, Response
 from probes.resolver import Answer
@@ -21,15 +22,39 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _CREDENTIAL_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization"})
 
 
+OnResponse = Callable[[int, Response], object]
+
+
 class Fetch:
-    """Calls back exactly once, with the Response; a failure is in the Response, never raised."""
+    """Calls back exactly once, with its index and the Response; a failure is in the Response, never raised."""
+
+    __slots__ = (
+        "_certificate",
+        "_done",
+        "_duration_s",
+        "_end_s",
+        "_ended_well",
+        "_engine",
+        "_hops",
+        "_index",
+        "_lookup",
+        "_on_response",
+        "_phases",
+        "_request",
+        "_timeout_s",
+        "_transfer",
+        "_url",
+        "_where",
+    )
 
     def __init__(
-        self, engine: "Engine", request: Request, deadline_s: float, on_response: Callable[[Response], object]
+        self, engine: "Engine", request: Request, deadline_s: float, index: int, on_response: OnResponse
     ) -> None:
         self._engine = engine
         self._request = request
+        self._index = index
         self._on_response = on_response
+        self._ended_well = False
         now = engine.loop.time()
         self._end_s = deadline_s if request.timeout_s is None else min(deadline_s, now + request.timeout_s)
         self._timeout_s = self._end_s - now
@@ -63,7 +88,7 @@ class Fetch:
             text = f"no answer for {self._url.host if self._url else 'the name'} within {self._timeout_s:.3g} s"
             self._end(failure=Failure(Reason.DNS_TIMEOUT, text))
             return
-        self._finish_hop(self._transfer, pycurl.E_OPERATION_TIMEDOUT, "deadline")
+        self._finish_hop(pycurl.E_OPERATION_TIMEDOUT, "deadline")
 
     def _go(self, url: Url) -> None:
         self._url = url
@@ -120,24 +145,29 @@ class Fetch:
 
     def _connect(self, url: Url, pinned: str | None) -> None:
         left_s = self._end_s - self._engine.loop.time()
-        transfer = Transfer(self._engine.take_handle(), self._request, url, max(0.001, left_s))
-        self._transfer = transfer
         connect_to = None if self._hops or self._request.proxy else self._request.connect_to
+        shape = shape_of(self._request, url, pinned is not None, connect_to)
+        transfer = Transfer(self._engine.take_handle(shape), self._request, url, max(0.001, left_s))
+        self._transfer = transfer
+        self._ended_well = False
         try:
-            transfer.prepare(pinned, connect_to)
+            transfer.prepare(shape, pinned, connect_to)
         except pycurl.error as error:
             self._release()
             self._end(failure=Failure(Reason.INTERNAL, f"libcurl refuses the request: {error}"))
             return
-        self._engine.begin_transfer(transfer.curl, lambda code, text: self._finish_hop(transfer, code, text))
+        self._engine.begin_transfer(transfer.curl, self._finish_hop)
 
-    def _finish_hop(self, transfer: Transfer, code: int, text: str) -> None:
-        if self._done or self._url is None:
+    def _finish_hop(self, code: int, text: str) -> None:
+        transfer = self._transfer
+        if self._done or transfer is None:
             return
+        self._ended_well = code == pycurl.E_OK
         transfer.timeout_s = self._timeout_s
         failure = transfer.end(code, text, self._where)
         self._add_phases(*transfer.phases(None))
-        self._certificate = transfer.certificate() or self._certificate
+        if transfer.is_tls:
+            self._certificate = transfer.certificate() or self._certificate
         status = transfer.code
         if failure is None and status in _REDIRECTS and self._request.max_redirects:
             location = next((value for name, value in transfer.headers if name.lower() == "location"), None)
@@ -187,7 +217,7 @@ class Fetch:
             self._lookup.cancel()
         response = self._response(failure)
         self._release()
-        self._on_response(response)
+        self._on_response(self._index, response)
 
     def _response(self, failure: Failure | None) -> Response:
         transfer = self._transfer
@@ -196,9 +226,9 @@ class Fetch:
         if transfer is None:
             return Response(self._request.url, phases=self._phases, redirects=tuple(self._hops), failure=failure)
         return Response(
-            url=str(self._url),
+            url=self._request.url if self._url is None else self._url.text,
             code=transfer.code,
-            headers=tuple(transfer.headers),
+            headers=transfer.headers,
             body=transfer.body,
             phases=self._phases,
             duration_s=self._duration_s,
@@ -211,7 +241,7 @@ class Fetch:
 
     def _release(self) -> None:
         if self._transfer is not None:
-            self._engine.give_back(self._transfer.curl)
+            self._engine.give_back(self._transfer.handle, self._ended_well)
             self._transfer = None
 
 

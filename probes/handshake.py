@@ -6,9 +6,6 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-
 from probes.dial import CutOff, tcp_failure
 from probes.probe import Certificate, Deadline, Failure
 from probes.result import NO_PHASES, Phases, Reason
@@ -163,6 +160,9 @@ def _chain(secured: ssl.SSLSocket) -> Sequence[bytes]:
 
 def read_certificate(der: bytes) -> Certificate:
     """A DER certificate as our own noun. Raises ValueError for bytes that are none."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes
+
     parsed = x509.load_der_x509_certificate(der)
     try:
         names = parsed.extensions.get_extension_for_class(x509.SubjectAlternativeName).value

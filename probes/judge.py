@@ -1,7 +1,7 @@
 """What a reading's numbers mean: which limits on its metrics it breaks, and what status follows. Pure."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import replace
 
 from probes.probe import Reading
@@ -15,6 +15,7 @@ PHASE_METRICS = ("dns_s", "connect_s", "tls_s", "ttfb_s", "transfer_s")
 COMMON_METRICS = ("duration_s", *PHASE_METRICS)
 """Metrics of every kind, read from the reading itself."""
 
+NOTHING_BROKEN: frozenset[Limit] = frozenset()
 _RELIEF = 0.9  # a broken limit is left at 0.9 × its bound: a value that hovers around it must not flap
 
 
@@ -53,12 +54,14 @@ def relief_bound(limit: Limit) -> float:
     return relieved
 
 
-def judge(reading: Reading, limits: Iterable[Limit], broken: frozenset[Limit]) -> tuple[Reading, frozenset[Limit]]:
+def judge(reading: Reading, limits: Sequence[Limit], broken: frozenset[Limit]) -> tuple[Reading, frozenset[Limit]]:
     """The reading with the status that its numbers deserve, and the limits that are broken now.
 
     `broken` are those of the previous reading. A limit whose metric was not measured keeps its standing but says
     nothing about this reading. A reading that failed by itself keeps its own reason; limits only make things worse.
     """
+    if not limits:
+        return reading, NOTHING_BROKEN
     now: set[Limit] = set()
     told: list[tuple[Limit, float]] = []
     for limit in limits:

@@ -14,6 +14,7 @@ log = logging.getLogger(__name__)
 
 READABLE, WRITABLE = select.EPOLLIN, select.EPOLLOUT
 _IDLE_WAIT_S = 1.0
+_MOST_EVENTS = 512
 
 
 class Timer:
@@ -42,14 +43,14 @@ class Loop:
         self._epoll.register(self._bell, READABLE)
         self._bell_lock = threading.RLock()  # re-entrant: a signal handler may ring while its thread is ringing
         self._stopped = False
+        self.wants_turn = False
+        """Set by who has something to do in `after_turn` and cannot wait for the next event."""
         self.after_turn: list[Callable[[], object]] = []
         self.busy_since_s = 0.0
         """When the turn under way began to work; 0 while it waits. For whoever watches from another thread."""
 
-    @staticmethod
-    def time() -> float:
-        """Seconds on the monotonic clock that the timers count."""
-        return time.monotonic()
+    time = staticmethod(time.monotonic)
+    """Seconds on the monotonic clock that the timers count."""
 
     def call_at(self, at_s: float, call: Callable[[], object]) -> Timer:
         """Call once at a monotonic time, or in the next turn if that has passed."""
@@ -85,10 +86,14 @@ class Loop:
     def unwatch(self, fd: int) -> None:
         """Stop watching a descriptor, open or already closed."""
         if self._watched.pop(fd, None) is not None:
-            try:
-                self._epoll.unregister(fd)
-            except (FileNotFoundError, OSError, ValueError):
-                return
+            self._unregister(fd)
+
+    def forget(self, fd: int) -> None:
+        """Like `unwatch`, for a descriptor that is about to be closed: closing takes it out of epoll by itself.
+
+        One that is not closed after all costs one turn and is taken out then.
+        """
+        self._watched.pop(fd, None)
 
     def stop(self) -> None:
         """End `run` after the turn under way."""
@@ -103,13 +108,18 @@ class Loop:
 
     def turn(self, at_most_s: float = _IDLE_WAIT_S) -> None:
         """Wait for the next thing, at most so long, and do all that is due."""
-        ready = self._epoll.poll(self._wait_s(at_most_s), 256)
+        ready = self._epoll.poll(self._wait_s(at_most_s), _MOST_EVENTS)
         self.busy_since_s = time.monotonic()
         for fd, events in ready:
             if fd == self._bell:
                 os.eventfd_read(self._bell)
             elif (on_event := self._watched.get(fd)) is not None:
-                self._call(on_event, events)
+                try:
+                    on_event(events)
+                except Exception:
+                    log.exception("a callback of the loop failed")
+            else:
+                self._unregister(fd)
         for _ in range(len(self._inbox)):
             self._call(self._inbox.popleft())
         self._call_timers()
@@ -125,10 +135,16 @@ class Loop:
             os.close(self._bell)
             self._bell = -1
 
+    def _unregister(self, fd: int) -> None:
+        try:
+            self._epoll.unregister(fd)
+        except (FileNotFoundError, OSError, ValueError):
+            return
+
     def _wait_s(self, at_most_s: float) -> float:
         while self._timers and self._timers[0][2].call is None:
             heapq.heappop(self._timers)
-        if self._inbox:
+        if self._inbox or self.wants_turn:
             return 0.0
         if not self._timers:
             return at_most_s

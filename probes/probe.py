@@ -1,16 +1,19 @@
 """How a target is asked: the base classes every kind derives from, and the registry of kinds."""
 
 import importlib
+import importlib.util
 import pkgutil
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cache
+from dataclasses import dataclass, field, fields, replace
+from functools import cache, lru_cache
 from typing import Any, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
+from probes.header import HeaderLines
 from probes.result import NO_PHASES, Phases, Reason, Status
+from probes.value import value
 
 
 class Options(BaseModel):
@@ -60,7 +63,7 @@ class Failure(Exception):
         self.metrics = dict(metrics or {})
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Reading:
     """What a probe returns. `carry` is handed to the next run as `ask.last.carry` (counters for rates), never stored.
 
@@ -120,7 +123,7 @@ class Push:
     text: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Ask:
     """One question to a target: what a probe is given when it runs.
 
@@ -134,6 +137,14 @@ class Ask:
     last: Reading | None = None
     pushes: Sequence[Push] = ()
     first_seen_ms: int = 0
+
+
+_NOT_SHAPE = frozenset({"url", "timeout_s", "shape"})
+
+
+@lru_cache(maxsize=1024)
+def _shape(_values: tuple[object, ...]) -> object:
+    return object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +170,19 @@ class Request:
     proxy: str | None = None
     unix_socket: str | None = None
     connect_to: str | None = None  # "address:port" instead of the URL's own, Host and SNI kept (fan-out)
+    shape: object | None = field(default=None, init=False, compare=False, repr=False)
+
+    def shaped(self) -> "Request":
+        """The same request for asking again and again: its `shape` is one object for all that differ in the URL alone.
+
+        None for one with credentials, body, proxy or client certificate: these leave state in libcurl beyond options.
+        A copy by `replace` has no shape, for it may differ.
+        """
+        leaves_state = (self.username, self.password, self.body, self.proxy, self.unix_socket, self.client_cert_file)
+        if self.auth == "none" and not any(part is not None for part in leaves_state):
+            values = tuple(getattr(self, name.name) for name in fields(self) if name.name not in _NOT_SHAPE)
+            object.__setattr__(self, "shape", _shape(values))
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,13 +197,13 @@ class Certificate:
     names: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Response:
     """The answer to a Request, or why there was none (`failure`); phases are libcurl's clock, not ours."""
 
     url: str
     code: int | None = None
-    headers: tuple[tuple[str, str], ...] = ()
+    headers: Sequence[tuple[str, str]] = ()
     body: bytes = b""
     phases: Phases = NO_PHASES
     duration_s: float | None = None
@@ -191,6 +215,8 @@ class Response:
 
     def header(self, name: str) -> str | None:
         """The last value of a header, its name in any case; None where it is absent."""
+        if isinstance(self.headers, HeaderLines):
+            return self.headers.last(name)
         wanted = name.lower()
         return next((value for key, value in reversed(self.headers) if key.lower() == wanted), None)
 
@@ -266,3 +292,10 @@ def kinds() -> Mapping[str, type[Probe]]:
     for module in pkgutil.iter_modules(probes.kinds.__path__):
         importlib.import_module(f"probes.kinds.{module.name}")
     return dict(sorted(_KINDS.items()))
+
+
+def kind_named(word: str) -> type[Probe] | None:
+    """The kind of a word, None where there is none. A worker imports the kinds in use, and so their drivers alone."""
+    if word not in _KINDS and word.isidentifier() and importlib.util.find_spec(f"probes.kinds.{word}"):
+        importlib.import_module(f"probes.kinds.{word}")
+    return _KINDS.get(word) or kinds().get(word)

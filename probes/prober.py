@@ -3,7 +3,8 @@
 import time
 from collections import deque
 from collections.abc import Callable, Container, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import partial
 
 from probes.engine import Engine
 from probes.judge import judge
@@ -26,7 +27,7 @@ class _Memory:
     first_seen_ms: int
     last: Reading | None = None
     broken: frozenset[Limit] = frozenset()
-    pushes: deque[Push] = field(default_factory=lambda: deque(maxlen=_PUSHES_KEPT))
+    pushes: deque[Push] | None = None
 
 
 class Prober:
@@ -69,6 +70,14 @@ class Prober:
     def start(self, check: Check, slot_ms: int, on_result: OnResult) -> None:
         """Run a check; the result comes by the callback, once, whatever happens."""
         memory = self._memory(check.id)
+        if isinstance(check.probe, BlockingProbe):
+            self._start_blocking(check, memory, slot_ms, on_result)
+            return
+        started_ms = now_ms()
+        finish = partial(self._hand_on, on_result, check, memory, slot_ms, started_ms)
+        self._engine.start(check, self._ask(check, memory, started_ms), finish)
+
+    def _start_blocking(self, check: Check, memory: _Memory, slot_ms: int, on_result: OnResult) -> None:
         started = [now_ms()]
 
         def finish(reading: Reading) -> None:
@@ -80,10 +89,12 @@ class Prober:
                 return late_reading(started[0] - slot_ms)
             return self._ask(check, memory, started[0])
 
-        if isinstance(check.probe, BlockingProbe):
-            self._pool.submit(check, prepare, finish)
-        else:
-            self._engine.start(check, self._ask(check, memory, started[0]), finish)
+        self._pool.submit(check, prepare, finish)
+
+    def _hand_on(  # noqa: PLR0917
+        self, on_result: OnResult, check: Check, memory: _Memory, slot_ms: int, started_ms: int, reading: Reading
+    ) -> None:
+        on_result(self._conclude(check, memory, slot_ms, started_ms, reading))
 
     def miss(self, check: Check, slot_ms: int) -> Result:
         """The result of a run that would have started too late to mean anything."""
@@ -92,7 +103,10 @@ class Prober:
 
     def hear_push(self, check_id: str, push: Push) -> None:
         """Keep a call of a heartbeat URL for the next run of its check."""
-        self._memory(check_id).pushes.append(push)
+        memory = self._memory(check_id)
+        if memory.pushes is None:  # most checks never hear one: an empty deque is 600 bytes
+            memory.pushes = deque(maxlen=_PUSHES_KEPT)
+        memory.pushes.append(push)
 
     def keep_only(self, check_ids: Container[str]) -> None:
         """Forget the checks that are no longer configured."""
@@ -124,7 +138,7 @@ class Prober:
             now_ms=at_ms,
             interval_s=check.interval_s,
             last=memory.last,
-            pushes=tuple(memory.pushes),
+            pushes=tuple(memory.pushes) if memory.pushes else (),
             first_seen_ms=memory.first_seen_ms,
         )
 
@@ -133,7 +147,7 @@ class Prober:
         if reading.reason is not Reason.LATE:
             # A failed run has no counters of its own; without the carry the next ratio would be lost as well.
             carry = reading.carry if reading.carry is not None or memory.last is None else memory.last.carry
-            memory.last = replace(judged, carry=carry)
+            memory.last = judged if judged.carry is carry else replace(judged, carry=carry)
         return Result(
             check_id=check.id,
             location=self._location,

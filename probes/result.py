@@ -1,8 +1,10 @@
 """What was answered: the stored result of one run of one check."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
+
+from probes.value import value
 
 
 class Status(StrEnum):
@@ -75,7 +77,7 @@ class Reason(StrEnum):
 _OURS = frozenset({Reason.SELF_NET, Reason.SELF_DNS, Reason.LATE, Reason.CANCELLED, Reason.INTERNAL})
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Phases:
     """Seconds spent in each step of a run; None where the step did not happen."""
 
@@ -89,7 +91,7 @@ class Phases:
 NO_PHASES = Phases()
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Result:
     """One stored answer; (check_id, location, slot_ms) is its identity. Times are UTC epoch milliseconds."""
 

@@ -13,10 +13,12 @@ import heapq
 from dataclasses import dataclass
 from enum import Enum
 from hashlib import blake2b
+from typing import NamedTuple
 
 from probes.probe import BlockingProbe
 from probes.result import Status
 from probes.target import Check, Estate
+from probes.value import value
 
 FRESH_ENOUGH_MS = 5000
 """A dependency is not asked again sooner than this after its last start."""
@@ -33,7 +35,7 @@ class Mood(Enum):
     RECOVERING = "recovering"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Due:
     """One run to start now; `late` means: too late to be run, store it as such."""
 
@@ -46,6 +48,7 @@ class Due:
 class _Plan:
     check: Check
     next_ms: int
+    grid: "_Grid"
     running: bool = False
     started_ms: int = 0
     slot_ms: int = 0
@@ -60,7 +63,7 @@ class _Plan:
         if self.wanted:
             return -1
         stands_back = self.extra or self.check.probe.measures
-        return self.started_ms + (_interval_ms(self.check) if stands_back else 0)
+        return self.started_ms + (self.grid.interval_ms if stands_back else 0)
 
 
 _Waiting = list[tuple[int, int, str]]
@@ -74,9 +77,22 @@ def offset_ms(check_id: str, interval_ms: int) -> int:
 
 def next_slot_ms(check: Check, now_ms: int) -> int:
     """The first slot of the check's grid that is later than now."""
-    interval = _interval_ms(check)
-    offset = offset_ms(check.id, interval)
-    return ((now_ms - offset) // interval + 1) * interval + offset
+    return _Grid.of(check).next_ms(now_ms)
+
+
+class _Grid(NamedTuple):
+    """The slots of a check; kept in its plan, for the hash of an id costs as much as all else of planning a run."""
+
+    interval_ms: int
+    offset_ms: int
+
+    @classmethod
+    def of(cls, check: Check) -> "_Grid":
+        interval = _interval_ms(check)
+        return cls(interval, offset_ms(check.id, interval))
+
+    def next_ms(self, now_ms: int) -> int:
+        return ((now_ms - self.offset_ms) // self.interval_ms + 1) * self.interval_ms + self.offset_ms
 
 
 def _interval_ms(check: Check) -> int:
@@ -106,7 +122,7 @@ class Schedule:
         """While true, checks that only measure run at every second slot."""
         self.shed = 0
         """Runs that were left out for that."""
-        self._plans = {check.id: _new(check, now_ms) for check in estate.checks.values()}
+        self._plans = {check.id: _planned(check, now_ms) for check in estate.checks.values()}
         self._heap: list[tuple[int, str]] = []
         self._due: tuple[_Waiting, _Waiting] = ([], [])  # conversations, blocking kinds
         self._looked_ms = self._swept_ms = 0
@@ -119,6 +135,10 @@ class Schedule:
     def waiting(self) -> int:
         """Conversations that are due and wait for room."""
         return len(self._due[False])
+
+    def is_due_before(self, at_ms: int) -> bool:
+        """Whether a run may be due before a time; a cheap look that errs on the side of yes."""
+        return bool(self._due[True] or self._due[False]) or (bool(self._heap) and self._heap[0][0] < at_ms)
 
     def next_ms(self, *, has_room: bool = True) -> int | None:
         """When to come back for runs; None where nothing waits (all under way, or no checks).
@@ -179,8 +199,8 @@ class Schedule:
         at_ms = plan.next_ms
         plan.slot_ms = max(at_ms, plan.slot_ms + 1)
         plan.wanted = False
-        if now_ms - at_ms > _interval_ms(plan.check):
-            self._plan_at(plan, next_slot_ms(plan.check, now_ms))
+        if now_ms - at_ms > plan.grid.interval_ms:
+            self._plan_at(plan, plan.grid.next_ms(now_ms))
             return Due(plan.check, plan.slot_ms, late=True)
         plan.running, plan.started_ms = True, now_ms
         return Due(plan.check, plan.slot_ms)
@@ -196,7 +216,7 @@ class Schedule:
                 if not self._stands(check_id, at_ms):
                     continue
                 plan = self._plans[check_id]
-                if now_ms - at_ms > _interval_ms(plan.check):
+                if now_ms - at_ms > plan.grid.interval_ms:
                     taken.append(self._take(plan, now_ms))
                 else:
                     kept.append(entry)
@@ -211,7 +231,8 @@ class Schedule:
             return
         before = plan.mood
         plan.running = False
-        plan.mood, plan.streak = next_mood(plan.check, plan.mood, plan.streak, status)
+        if status is not Status.UP or before is not Mood.OK:
+            plan.mood, plan.streak = next_mood(plan.check, plan.mood, plan.streak, status)
         self._plan_at(plan, self._next_run_ms(plan, now_ms))
         if status is Status.DOWN and before is Mood.OK:
             self._expedite_dependencies(plan.check, now_ms)
@@ -242,14 +263,14 @@ class Schedule:
     def rebase(self, now_ms: int) -> None:
         """The clock jumped or we slept: forget what is overdue, spread over the grid again, believe no suspicion."""
         for plan in self._plans.values():
-            plan.next_ms = next_slot_ms(plan.check, now_ms)
+            plan.next_ms = plan.grid.next_ms(now_ms)
             plan.slot_ms = min(plan.slot_ms, now_ms)
             if plan.mood is Mood.SUSPECT:
                 plan.mood, plan.streak = Mood.OK, 0
         self._rebuild()
 
     def _next_run_ms(self, plan: _Plan, now_ms: int) -> int:
-        grid = next_slot_ms(plan.check, now_ms)
+        grid = plan.grid.next_ms(now_ms)
         plan.extra = False
         if plan.mood in (Mood.SUSPECT, Mood.RECOVERING):
             retry_ms = now_ms + round(plan.check.retry_interval_s * 1000)
@@ -257,7 +278,7 @@ class Schedule:
             return min(grid, retry_ms)
         if self.shedding and plan.check.probe.measures:
             self.shed += 1
-            return grid + _interval_ms(plan.check)
+            return grid + plan.grid.interval_ms
         return grid
 
     def _expedite_dependencies(self, check: Check, now_ms: int) -> None:
@@ -283,14 +304,17 @@ class Schedule:
         self._due = ([], [])
 
 
-def _new(check: Check, now_ms: int) -> _Plan:
-    return _Plan(check, next_slot_ms(check, now_ms), blocks=isinstance(check.probe, BlockingProbe))
-
-
 def _kept(plan: _Plan | None, check: Check, now_ms: int) -> _Plan:
     if plan is None:
-        return _new(check, now_ms)
-    if check.interval_s != plan.check.interval_s and not plan.running:
-        plan.next_ms = next_slot_ms(check, now_ms)
+        return _planned(check, now_ms)
+    if check.interval_s != plan.check.interval_s:
+        plan.grid = _Grid.of(check)
+        if not plan.running:
+            plan.next_ms = plan.grid.next_ms(now_ms)
     plan.check, plan.blocks = check, isinstance(check.probe, BlockingProbe)
     return plan
+
+
+def _planned(check: Check, now_ms: int) -> _Plan:
+    grid = _Grid.of(check)
+    return _Plan(check, grid.next_ms(now_ms), grid, blocks=isinstance(check.probe, BlockingProbe))

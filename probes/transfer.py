@@ -1,6 +1,7 @@
 """One request and its answer on one easy handle of libcurl: set-up, bounded reading, and what came of it."""
 
 import ssl
+from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -9,6 +10,8 @@ import pycurl
 
 from probes.certificate import read_certificate
 from probes.curl_fault import Trouble, failure_of
+from probes.handle import Handle, Shape
+from probes.header import NO_HEADERS, HeaderLines
 from probes.probe import Certificate, Failure, Request
 from probes.result import Phases, Reason
 from probes.url import Url
@@ -66,49 +69,41 @@ def user_agent() -> str:
 class Transfer:
     """One exchange, no redirects. Made for a handle from the pool, used once."""
 
-    __slots__ = (
-        "_body",
-        "_lines",
-        "_request",
-        "_too_big",
-        "_url",
-        "answered",
-        "curl",
-        "headers",
-        "received_bytes",
-        "timeout_s",
-    )
+    __slots__ = ("_request", "_too_big", "_url", "answered", "code", "curl", "handle", "headers", "timeout_s")
 
-    def __init__(self, curl: pycurl.Curl, request: Request, url: Url, timeout_s: float) -> None:
-        self.curl = curl
+    def __init__(self, handle: Handle, request: Request, url: Url, timeout_s: float) -> None:
+        self.handle = handle
+        self.curl = handle.curl
         self.timeout_s = timeout_s
-        self.headers: list[tuple[str, str]] = []
-        self.received_bytes = 0
+        self.headers = NO_HEADERS
+        self.code: int | None = None
+        """The status code of the answer; None where there was none."""
+        self.answered = False
         self._request = request
         self._url = url
-        self._body: list[bytes] = []
-        self._lines: list[bytes] = []
-        self.answered = False
         self._too_big: Reason | None = None
 
-    def prepare(self, resolved: str | None, connect_to: str | None) -> None:
-        """Set every option, from none. `resolved` pins the name to checked addresses ("host:port:address,…")."""
+    def prepare(self, shape: Shape | None, resolved: str | None, connect_to: str | None) -> None:
+        """Set every option that does not stand already. `resolved` pins the name ("host:port:address,…")."""
+        handle = self.handle
+        if shape is None or handle.shape != shape:
+            self._prepare_anew(connect_to)
+            handle.shape = shape
+        handle.set_url(self._url.text)
+        handle.set_timeout(max(1, round(self.timeout_s * 1000)))
+        if resolved is not None:
+            handle.curl.setopt(pycurl.RESOLVE, [resolved])
+
+    def _prepare_anew(self, connect_to: str | None) -> None:
         curl, request, url = self.curl, self._request, self._url
-        curl.reset()
-        curl.setopt(pycurl.URL, str(url))
+        self.handle.reset()
+        self.handle.collect(request.max_body_bytes)
         curl.setopt(pycurl.PROTOCOLS, _PROTOCOLS)
         curl.setopt(pycurl.NOSIGNAL, 1)
         curl.setopt(pycurl.PROXY, request.proxy or "")  # empty: whatever http_proxy says
         curl.setopt(pycurl.FRESH_CONNECT, 1)
         curl.setopt(pycurl.FORBID_REUSE, 1)
-        timeout_ms = max(1, round(self.timeout_s * 1000))
-        curl.setopt(pycurl.TIMEOUT_MS, timeout_ms)
-        curl.setopt(pycurl.CONNECTTIMEOUT_MS, timeout_ms)
-        curl.setopt(pycurl.WRITEFUNCTION, self._take_body)
-        curl.setopt(pycurl.HEADERFUNCTION, self._lines.append)  # libcurl itself ends at 300 KB
         curl.setopt(pycurl.USERAGENT, user_agent())
-        if resolved is not None:
-            curl.setopt(pycurl.RESOLVE, [resolved])
         if connect_to is not None:
             curl.setopt(pycurl.CONNECT_TO, [f"::{connect_to}"])
         if request.unix_socket is not None:
@@ -167,45 +162,35 @@ class Transfer:
             if request.client_key_file:
                 curl.setopt(pycurl.SSLKEY, request.client_key_file)
 
-    def _take_body(self, piece: bytes) -> int | None:
-        self.received_bytes += len(piece)
-        if self.received_bytes > self._request.max_body_bytes:
-            self._too_big = Reason.BODY_TOO_BIG
-            return -1
-        self._body.append(piece)
-        return None
-
-    def _read_headers(self) -> None:
-        """Sort out the header lines, once; those of interim answers and of digest's first round do not count."""
-        size = 0
-        for line in self._lines:
-            size += len(line)
-            if line.startswith(b"HTTP/"):
-                self.headers.clear()
-                continue
-            name, colon, value = line.partition(b":")
-            if colon:
-                self.headers.append((name.decode("latin-1").strip(), value.decode("latin-1").strip()))
-        self.answered = size > 0
-        if self._too_big is None and (size > MOST_HEADER_BYTES or len(self.headers) > MOST_HEADERS):
-            self._too_big = Reason.HTTP_HEADER_TOO_BIG
+    @property
+    def is_tls(self) -> bool:
+        """Whether the connection to the site is encrypted."""
+        return self._url.is_tls
 
     @property
     def body(self) -> bytes:
         """The decoded body so far."""
-        return self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        pieces = self.handle.pieces
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def end(self, code: int, text: str, where: str) -> Failure | None:
         """The transfer is over: read what came, and say why it failed if it did."""
-        self._read_headers()
+        lines = self.handle.lines
+        if lines:
+            self.answered = True
+            self.headers = HeaderLines(lines)
+            self.code = self.curl.getinfo(pycurl.RESPONSE_CODE) or None
+        if self.handle.too_big:
+            self._too_big = Reason.BODY_TOO_BIG
+        elif len(lines) > MOST_HEADERS or code != pycurl.E_OK or sum(map(len, lines)) > MOST_HEADER_BYTES:
+            self._measure_headers(lines)
         if code == pycurl.E_OK and self._too_big is None:
             return None
         return self._failure(code, text, where)
 
-    @property
-    def code(self) -> int | None:
-        """The status code of the answer; None where there was none."""
-        return self.curl.getinfo(pycurl.RESPONSE_CODE) or None
+    def _measure_headers(self, lines: Sequence[bytes]) -> None:
+        if sum(map(len, lines)) > MOST_HEADER_BYTES or len(self.headers) > MOST_HEADERS:
+            self._too_big = Reason.HTTP_HEADER_TOO_BIG
 
     def phases(self, dns_s: float | None) -> tuple[Phases, float]:
         """The steps of the transfer by libcurl's clock, and its total without the lookup, in seconds."""
@@ -224,8 +209,6 @@ class Transfer:
 
     def certificate(self) -> Certificate | None:
         """The leaf the server showed, even to a handshake that failed; None without TLS."""
-        if not self._url.is_tls:
-            return None
         for chain in self.curl.getinfo_raw(pycurl.INFO_CERTINFO)[:1]:
             for name, value in chain:
                 if name == b"Cert":
@@ -265,7 +248,7 @@ class Transfer:
             answered=self.answered,
             where=where,
             timeout_s=self.timeout_s,
-            received_bytes=self.received_bytes,
+            received_bytes=self.handle.received_bytes,
         )
 
 

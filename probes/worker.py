@@ -8,7 +8,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import lru_cache, partial
 
 from sqlalchemy import Engine as Database
 
@@ -17,6 +17,7 @@ from probes.config import Config
 from probes.descriptors import most_conversations, raise_limit
 from probes.load import LoadWatch, say_overload
 from probes.loop import Loop, Timer
+from probes.memory import give_back
 from probes.probe import Push
 from probes.prober import Prober, now_ms
 from probes.redact import Redactor, clean
@@ -36,6 +37,8 @@ _LAST_RUNS_S = 3.0
 """How long runs under way may go on after the order to stop."""
 _LATENESS_KEPT = 10_000
 _LOOK_AT_LOAD_S = 1.0
+_TOGETHER_MS = 5
+"""Runs that are due within so many milliseconds start together: a turn of the loop costs as much as a start."""
 _UPGRADE = """
 import sys
 from probes.store.database import StoreError
@@ -182,7 +185,8 @@ class Worker:
     def _finish(self, check_id: str, result: Result) -> None:
         self._keep(result)
         self._schedule.finish(check_id, result.status, now_ms())
-        self._arm()
+        if self._timer is None or self._schedule.is_due_before(self._timer_ms):
+            self._arm()
 
     def _keep(self, result: Result) -> None:
         self.finished += 1
@@ -201,8 +205,11 @@ class Worker:
             if self._timer_ms <= next_ms:
                 return
             self._timer.cancel()
+        wait_ms = next_ms - now_ms()
+        if wait_ms > 0:
+            wait_ms += -next_ms % _TOGETHER_MS
         self._timer_ms = next_ms
-        self._timer = self.loop.call_later(max(0.0, (next_ms - now_ms()) / 1000), self._start_due)
+        self._timer = self.loop.call_later(max(0.0, wait_ms / 1000), self._start_due)
 
     def _mind_clock(self) -> None:
         jump_s = self._clock.look()
@@ -258,6 +265,7 @@ def run_worker(config: Config, stop: threading.Event | None = None) -> None:
     Raises WorkerLocked when another worker has the embedded store, StoreError when the store cannot be used or has
     another version's schema. Later store errors are told in the process row and in the log, and end nothing.
     """
+    config = config.slim()
     with WorkerLock(config.database):
         database = open_database(config.database)
         try:
@@ -285,7 +293,7 @@ def _run(config: Config, database: Database, stop: threading.Event | None) -> No
     _listen(worker, office, stop)
     writer.start()
     office.start()
-    gc.collect()
+    give_back()
     gc.freeze()  # what stands now stays: full collections need not walk it
     gc.set_threshold(20_000, 20, 20)
     log.info("probing %d checks at location %s", len(config.estate.checks), config.location)
@@ -318,7 +326,12 @@ def same_question(one: Check, other: Check) -> bool:
 
 def _cleaner(config: Config) -> Callable[[str], str]:
     redactor = Redactor(config.document.secrets)
-    return lambda text: clean(redactor.mask(text))
+
+    @lru_cache(maxsize=256)
+    def cleaned(text: str) -> str:  # an outage says the same thousands of times
+        return clean(redactor.mask(text))
+
+    return cleaned
 
 
 def _ignore(*_: object) -> None:

@@ -90,7 +90,8 @@ class HttpProbe(ConversationProbe):
         options: Options = self.options
         # Who expects a redirect wants to see it.
         follow = 0 if all(status.startswith("3") for status in self.expect.status) else None
-        return options.request(body=None if options.body is None else options.body.encode(), max_redirects=follow)
+        body = None if options.body is None else options.body.encode()
+        return options.request(body=body, max_redirects=follow).shaped()
 
     def _failure(self, response: Response) -> Failure | None:
         """What is wrong with an answer that did come."""

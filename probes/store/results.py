@@ -1,12 +1,12 @@
 """How single results are written and read back."""
 
 from collections.abc import Mapping, Sequence
-from functools import cache
 
 from sqlalchemy import Connection, Engine
 
 from probes.result import Result
 from probes.store import due
+from probes.store.bulk import insert_rows
 from probes.store.database import FILE, is_sqlite, reading, upsert, writing
 from probes.store.fresh import find_fresh
 from probes.store.interning import Interning
@@ -94,20 +94,14 @@ def load_fresh_results(engine: Engine, seen: Mapping[tuple[str, str], int]) -> l
         return [to_result(row) for row in find_fresh(connection, seen)]
 
 
+_INSERT = f"INSERT INTO hot ({', '.join(HotRow._fields)})"
+
+
 def _insert(connection: Connection, rows: Sequence[HotRow]) -> int:
     if not rows:
         return 0
     if is_sqlite(connection):
-        # Past SQLAlchemy's handling of parameters, which takes longer than SQLite itself.
-        return connection.exec_driver_sql(_sqlite_insert(), list(rows)).rowcount
+        return insert_rows(connection, _INSERT, "ON CONFLICT DO NOTHING", rows)
     insert = upsert(connection)(hot).on_conflict_do_nothing()
     named = [row._asdict() for row in rows]
     return connection.execute(insert, named, execution_options={"preserve_rowcount": True}).rowcount
-
-
-@cache
-def _sqlite_insert() -> str:
-    from sqlalchemy.dialects import sqlite
-
-    insert = sqlite.insert(hot).on_conflict_do_nothing()
-    return str(insert.compile(dialect=sqlite.dialect(), column_keys=HotRow._fields))

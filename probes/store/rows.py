@@ -7,6 +7,7 @@ ones in one place.
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row, Select, select
@@ -68,11 +69,11 @@ NO_PHASES_US = (None, None, None, None, None)
 
 def to_row(result: Result, series_id: int, error_id: int | None) -> HotRow:
     """A result as its row; what no column can hold is kept as far as it goes."""
-    phases = result.phases
+    phases, code = result.phases, result.code
     return HotRow(
         key_of(result.slot_ms, series_id),
         STATUS_CODES[result.status],
-        None if result.code is None else max(-MAX_INT, min(result.code, MAX_INT)),
+        code if code is None or 0 <= code <= MAX_INT else max(-MAX_INT, min(code, MAX_INT)),
         to_us(result.duration_s),
         *(
             NO_PHASES_US
@@ -107,7 +108,13 @@ def to_s(us: float | None) -> float | None:
 
 def pack_metrics(metrics: Mapping[str, float]) -> str | None:
     """JSON without spaces; what is no finite number is left out, for JSON has no word for it."""
-    finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
+    return _pack(tuple(metrics.items()))
+
+
+@lru_cache(maxsize=8192)
+def _pack(metrics: tuple[tuple[str, float], ...]) -> str | None:
+    # The same numbers come again and again: sizes, counts, days left.
+    finite = {name: value for name, value in metrics if math.isfinite(value)}
     return json.dumps(finite, separators=(",", ":")) if finite else None
 
 

@@ -1,0 +1,33 @@
+"""How many rows go into an embedded store at once: a few dozen a statement, past SQLAlchemy's handling of parameters.
+
+A statement a row costs twice as much, and lets go of the interpreter and takes it again with each row: the loop that
+probes and the thread that stores would wake each other thousands of times a second.
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import chain
+from typing import Any
+
+from sqlalchemy import Connection
+
+_TOGETHER = 64
+
+
+def insert_rows(connection: Connection, head: str, tail: str, rows: Sequence[Sequence[Any]]) -> int:
+    """`head VALUES (…), (…) tail` for all rows, in their order; the number of rows that were inserted or changed."""
+    count = 0
+    whole = len(rows) - len(rows) % _TOGETHER
+    for start in range(0, whole, _TOGETHER):
+        values = tuple(chain.from_iterable(rows[start : start + _TOGETHER]))
+        count += connection.exec_driver_sql(_statement(head, tail, len(rows[0]), _TOGETHER), values).rowcount
+    if whole < len(rows):
+        rest = [tuple(row) for row in rows[whole:]]
+        count += connection.exec_driver_sql(_statement(head, tail, len(rows[0]), 1), rest).rowcount
+    return count
+
+
+@lru_cache(maxsize=16)
+def _statement(head: str, tail: str, columns: int, rows: int) -> str:
+    row = f"({','.join('?' * columns)})"
+    return f"{head} VALUES {','.join([row] * rows)} {tail}"
