@@ -1,6 +1,7 @@
 """What a failed transfer means: libcurl's error, the system's errno and OpenSSL's words turned into our Reason."""
 
 import errno
+import os
 import re
 from dataclasses import dataclass
 
@@ -107,6 +108,8 @@ def _explain(trouble: Trouble) -> tuple[Reason, str]:
         reason, words = _SIMPLE[code]
         return reason, f"{words}{_plain(trouble.text)}"
     if code in (pycurl.E_COULDNT_CONNECT, _QUIC_CONNECT) and not (trouble.is_tls and trouble.connected):
+        if trouble.os_errno == 0 and _is_out_of_descriptors():
+            return Reason.INTERNAL, f"{trouble.where} was not asked: no file descriptor is left here"
         return _explain_errno(trouble, Reason.TCP_REFUSED)
     if code in _TLS_CODES or (trouble.is_tls and not trouble.secured):
         return _explain_tls(trouble, Reason.TLS_EOF)
@@ -165,6 +168,15 @@ def _explain_tls(trouble: Trouble, otherwise: Reason) -> tuple[Reason, str]:
     if trouble.os_errno in _ERRNO:
         return _explain_errno(trouble, otherwise)
     return otherwise, _plain(trouble.text)
+
+
+def _is_out_of_descriptors() -> bool:
+    """libcurl says the same, and no errno, when the socket itself could not be had; that is no fault of the target."""
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY))
+    except OSError:
+        return True
+    return False
 
 
 def _plain(text: str) -> str:

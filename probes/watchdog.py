@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable
 
 from probes.loop import Loop
@@ -25,6 +26,7 @@ class Watchdog:
         self._thread_id = threading.get_ident()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._work, name="watchdog", daemon=True)
+        self._cpu_s: deque[float] = deque(maxlen=1 + max(1, round(too_long_s / _LOOK_EVERY_S)))
         self._last = ""
         self._told_s = 0.0
         self.times = 0
@@ -46,12 +48,14 @@ class Watchdog:
         return self._last if time.monotonic() - self._told_s < _TELL_FOR_S else ""
 
     def _work(self) -> None:
+        clock = time.pthread_getcpuclockid(self._thread_id)
         while not self._over.wait(_LOOK_EVERY_S):
+            self._cpu_s.append(time.clock_gettime(clock))
             since_s = self._loop.busy_since_s
             if since_s and time.monotonic() - since_s > self._too_long_s:
-                self._tell(since_s)
+                self._tell(since_s, clock)
 
-    def _tell(self, since_s: float) -> None:
+    def _tell(self, since_s: float, clock: int) -> None:
         """Once a turn with the stack, then wait for its end and say how long it was."""
         check_id = self._name_check()
         by = f"check {check_id}" if check_id else "work of our own"
@@ -62,9 +66,13 @@ class Watchdog:
         log.error("the loop is held up by %s; its stack:\n%s", by, stack)
         while self._loop.busy_since_s == since_s and not self._over.wait(_LOOK_EVERY_S):
             self._note(f"The loop is held up by {by}, for {time.monotonic() - since_s:.0f} s now; no check runs.")
-        held_s = time.monotonic() - since_s
-        log.error("the loop was held up by %s for %.1f s", by, held_s)
-        self._note(f"The loop was held up by {by} for {held_s:.1f} s; the log has its stack.")
+        # Little of it computing: it waited for something, or the machine had no processor for us.
+        held_s, cpu_s = time.monotonic() - since_s, time.clock_gettime(clock) - self._cpu_s[0]
+        self._cpu_s.clear()
+        log.error("the loop was held up by %s for %.1f s, %.1f s of it computing", by, held_s, cpu_s)
+        self._note(
+            f"The loop was held up by {by} for {held_s:.1f} s, {cpu_s:.1f} s of it computing; the log has its stack."
+        )
 
     def _note(self, text: str) -> None:
         self._last, self._told_s = text, time.monotonic()

@@ -70,7 +70,7 @@ def watch(worker: psutil.Process, minutes: float) -> list[Sample]:
 
 def slope_per_hour(samples: list[Sample], column: int) -> float:
     """Least squares over what came after the warm-up."""
-    settled = [one for one in samples if one[0] >= min(WARM_UP_S, samples[-1][0] / 3)]
+    settled = [one for one in samples if one[0] - samples[0][0] >= min(WARM_UP_S, (samples[-1][0] - samples[0][0]) / 3)]
     mean_x = sum(one[0] for one in settled) / len(settled)
     mean_y = sum(one[column] for one in settled) / len(settled)
     spread = sum((one[0] - mean_x) ** 2 for one in settled)
@@ -84,7 +84,11 @@ def tell(samples: list[Sample], folder: Path) -> None:
         middle = sorted(one[column] for one in samples[third : 2 * third])[third // 2] / unit
         last = sorted(one[column] for one in samples[-third:])[third // 2] / unit
         slope = slope_per_hour(samples, column) / unit
-        print(f"{name:8} median 2nd third {middle:8.1f}  last third {last:8.1f}  slope {slope:+8.2f} an hour")
+        half = slope_per_hour(samples[len(samples) // 2 :], column) / unit
+        print(
+            f"{name:8} median 2nd third {middle:8.1f}  last third {last:8.1f}"
+            f"  slope {slope:+8.2f} an hour, of the second half {half:+8.2f}"
+        )
     database = open_database(f"sqlite:///{folder / 'backwatch-data' / 'backwatch.db'}")
     (one,) = (process for process in load_processes(database) if process.role == "worker")
     database.dispose()
