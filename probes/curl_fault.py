@@ -108,8 +108,6 @@ def _explain(trouble: Trouble) -> tuple[Reason, str]:
         reason, words = _SIMPLE[code]
         return reason, f"{words}{_plain(trouble.text)}"
     if code in (pycurl.E_COULDNT_CONNECT, _QUIC_CONNECT) and not (trouble.is_tls and trouble.connected):
-        if trouble.os_errno == 0 and _is_out_of_descriptors():
-            return Reason.INTERNAL, f"{trouble.where} was not asked: no file descriptor is left here"
         return _explain_errno(trouble, Reason.TCP_REFUSED)
     if code in _TLS_CODES or (trouble.is_tls and not trouble.secured):
         return _explain_tls(trouble, Reason.TLS_EOF)
@@ -152,6 +150,8 @@ def _explain_errno(trouble: Trouble, otherwise: Reason) -> tuple[Reason, str]:
     if trouble.os_errno in _ERRNO:
         reason, words = _ERRNO[trouble.os_errno]
         return reason, f"{trouble.where}: {words}"
+    if otherwise is Reason.TCP_REFUSED and trouble.os_errno == 0 and _is_out_of_descriptors():
+        return Reason.INTERNAL, f"{trouble.where} was not asked: no file descriptor is left here"
     if "reset by peer" in trouble.text:
         return Reason.TCP_RESET, f"{trouble.where}: connection reset by peer"
     return otherwise, _plain(trouble.text)
