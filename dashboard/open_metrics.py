@@ -69,6 +69,12 @@ def own_lines(own: queries.Own, open_incidents: int) -> Iterator[str]:
     oldest_s = max(0.0, (own.at_ms - own.outbox.oldest_due_ms) / 1000) if own.outbox.oldest_due_ms else 0.0
     gauges = [
         ("backwatch_worker_lateness_p99_seconds", "How late runs start, 99th percentile.", own.lateness_p99_s),
+        ("backwatch_worker_late_ratio", "Share of runs that began over a second late or not at all.", own.late_ratio),
+        (
+            "backwatch_worker_overloaded",
+            "Workers that cannot keep up: run more, lengthen intervals, or raise worker.threads.",
+            len(own.overloaded),
+        ),
         ("backwatch_incidents_open", "Incidents that are not resolved.", open_incidents),
         ("backwatch_outbox_pending", "Notifications that wait to be sent.", own.outbox.n),
         ("backwatch_outbox_dead", "Notifications that were given up.", own.outbox.dead),

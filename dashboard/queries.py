@@ -1,7 +1,7 @@
 """What pages and programs ask of the store: the only reader of it here. Plain functions, no Streamlit."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -111,12 +111,23 @@ class Own:
     @property
     def lateness_p99_s(self) -> float | None:
         """The worst p99 lateness of the workers seen within a minute."""
-        late = [
-            one.figures["lateness_p99_s"]
-            for one in self.processes
-            if one.role == "worker" and "lateness_p99_s" in one.figures and one.seen_ms >= self.at_ms - SEEN_WITHIN_MS
-        ]
-        return max(late, default=None)
+        return self._worst("lateness_p99_s")
+
+    @property
+    def late_ratio(self) -> float | None:
+        """The worst share of late runs of the workers seen within a minute."""
+        return self._worst("late_ratio")
+
+    @property
+    def overloaded(self) -> tuple[Process, ...]:
+        """The workers seen within a minute that cannot keep up; their first note says why, and what to do."""
+        return tuple(one for one in self._workers() if one.figures.get("overloaded"))
+
+    def _workers(self) -> Iterator[Process]:
+        return (one for one in self.processes if one.role == "worker" and one.seen_ms >= self.at_ms - SEEN_WITHIN_MS)
+
+    def _worst(self, figure: str) -> float | None:
+        return max((one.figures[figure] for one in self._workers() if figure in one.figures), default=None)
 
 
 def absent_roles(processes: Sequence[Process], at_ms: int) -> tuple[Absence, ...]:

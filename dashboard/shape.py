@@ -176,6 +176,8 @@ def backwatch(own: Own, snapshot: Snapshot | None = None) -> dict[str, Any]:
             if one.role == "worker"
         ],
         "absent": [absence.role for absence in own.absences],
+        "overloaded": [one.name for one in own.overloaded],
+        "late_ratio": finite(own.late_ratio),
         "lateness_p99_s": finite(own.lateness_p99_s),
         "outbox_pending": own.outbox.n,
         "outbox_dead": own.outbox.dead,

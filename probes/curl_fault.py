@@ -1,6 +1,7 @@
 """What a failed transfer means: libcurl's error, the system's errno and OpenSSL's words turned into our Reason."""
 
 import errno
+import os
 import re
 from dataclasses import dataclass
 
@@ -166,6 +167,8 @@ def _explain_errno(trouble: Trouble, otherwise: Reason) -> tuple[Reason, str]:
     if trouble.os_errno in _ERRNO:
         reason, words = _ERRNO[trouble.os_errno]
         return reason, f"{trouble.where}: {words}"
+    if otherwise is Reason.TCP_REFUSED and trouble.os_errno == 0 and _is_out_of_descriptors():
+        return Reason.INTERNAL, f"{trouble.where} was not asked: no file descriptor is left here"
     if "reset by peer" in trouble.text:
         return Reason.TCP_RESET, f"{trouble.where}: connection reset by peer"
     return otherwise, _plain(trouble.text)
@@ -179,6 +182,15 @@ def _explain_tls(trouble: Trouble, otherwise: Reason) -> tuple[Reason, str]:
     if trouble.os_errno in _ERRNO:
         return _explain_errno(trouble, otherwise)
     return otherwise, _plain(trouble.text)
+
+
+def _is_out_of_descriptors() -> bool:
+    """libcurl says the same, and no errno, when the socket itself could not be had; that is no fault of the target."""
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY))
+    except OSError:
+        return True
+    return False
 
 
 def _plain(text: str) -> str:

@@ -46,11 +46,11 @@ class Loop:
         self.wants_turn = False
         """Set by who has something to do in `after_turn` and cannot wait for the next event."""
         self.after_turn: list[Callable[[], object]] = []
+        self.busy_since_s = 0.0
+        """When the turn under way began to work; 0 while it waits. For whoever watches from another thread."""
 
-    @staticmethod
-    def time() -> float:
-        """Seconds on the monotonic clock that the timers count."""
-        return time.monotonic()
+    time = staticmethod(time.monotonic)
+    """Seconds on the monotonic clock that the timers count."""
 
     def call_at(self, at_s: float, call: Callable[[], object]) -> Timer:
         """Call once at a monotonic time, or in the next turn if that has passed."""
@@ -108,7 +108,9 @@ class Loop:
 
     def turn(self, at_most_s: float = _IDLE_WAIT_S) -> None:
         """Wait for the next thing, at most so long, and do all that is due."""
-        for fd, events in self._epoll.poll(self._wait_s(at_most_s), _MOST_EVENTS):
+        ready = self._epoll.poll(self._wait_s(at_most_s), _MOST_EVENTS)
+        self.busy_since_s = time.monotonic()
+        for fd, events in ready:
             if fd == self._bell:
                 os.eventfd_read(self._bell)
             elif (on_event := self._watched.get(fd)) is not None:
@@ -123,6 +125,7 @@ class Loop:
         self._call_timers()
         for call in self.after_turn:
             self._call(call)
+        self.busy_since_s = 0.0
 
     def close(self) -> None:
         """Release the descriptors."""

@@ -1,6 +1,7 @@
 """How a target is asked: the base classes every kind derives from, and the registry of kinds."""
 
 import importlib
+import importlib.util
 import pkgutil
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -255,6 +256,8 @@ class Probe:
     extra: ClassVar[str | None] = None
     """Extra of our distribution that installs the driver, and `driver`, the module to look for."""
     driver: ClassVar[str | None] = None
+    measures: ClassVar[bool] = False
+    """Whether its worth lies in numbers over time: under overload such kinds stand back first (`probes.schedule`)."""
     account: ClassVar[str] = "none"
     """For the README: the least-privileged account that the kind needs, as a statement to run."""
 
@@ -310,3 +313,10 @@ def kinds() -> Mapping[str, type[Probe]]:
     for module in pkgutil.iter_modules(probes.kinds.__path__):
         importlib.import_module(f"probes.kinds.{module.name}")
     return dict(sorted(_KINDS.items()))
+
+
+def kind_named(word: str) -> type[Probe] | None:
+    """The kind of a word, None where there is none. A worker imports the kinds in use, and so their drivers alone."""
+    if word not in _KINDS and word.isidentifier() and importlib.util.find_spec(f"probes.kinds.{word}"):
+        importlib.import_module(f"probes.kinds.{word}")
+    return _KINDS.get(word) or kinds().get(word)

@@ -51,6 +51,8 @@ class Prober:
         self._engine = Engine(loop, resolver)
         self._pool = Pool(loop, threads)
         self._memories: dict[str, _Memory] = {}
+        self.first_seen_ms: Mapping[str, int] = {}
+        """Since when checks are known that an earlier worker has seen already."""
 
     @property
     def in_flight(self) -> int:
@@ -67,9 +69,17 @@ class Prober:
         """Threads whose driver has not come back though its deadline has passed."""
         return self._pool.stuck
 
+    def waiting_for_thread(self) -> dict[str, int]:
+        """How many runs of each blocking kind wait for a thread."""
+        return self._pool.waiting()
+
+    def talking(self) -> str:
+        """Id of the check whose conversation is computing this moment. Safe from any thread."""
+        return self._engine.talking
+
     def start(self, check: Check, slot_ms: int, on_result: OnResult) -> None:
         """Run a check; the result comes by the callback, once, whatever happens."""
-        memory = self._memory(check)
+        memory = self._memory(check.id)
         if isinstance(check.probe, BlockingProbe):
             self._start_blocking(check, memory, slot_ms, on_result)
             return
@@ -99,11 +109,11 @@ class Prober:
     def miss(self, check: Check, slot_ms: int) -> Result:
         """The result of a run that would have started too late to mean anything."""
         started_ms = now_ms()
-        return self._conclude(check, self._memory(check), slot_ms, started_ms, late_reading(started_ms - slot_ms))
+        return self._conclude(check, self._memory(check.id), slot_ms, started_ms, late_reading(started_ms - slot_ms))
 
     def hear_push(self, check_id: str, push: Push) -> None:
         """Keep a call of a heartbeat URL for the next run of its check."""
-        memory = self._memories.setdefault(check_id, _Memory(now_ms()))
+        memory = self._memory(check_id)
         if memory.pushes is None:  # most checks never hear one: an empty deque is 600 bytes
             memory.pushes = deque(maxlen=_PUSHES_KEPT)
         memory.pushes.append(push)
@@ -128,10 +138,10 @@ class Prober:
         self._engine.close()
         self._pool.close()
 
-    def _memory(self, check: Check) -> _Memory:
-        memory = self._memories.get(check.id)
+    def _memory(self, check_id: str) -> _Memory:
+        memory = self._memories.get(check_id)
         if memory is None:
-            memory = self._memories[check.id] = _Memory(now_ms())
+            memory = self._memories[check_id] = _Memory(self.first_seen_ms.get(check_id) or now_ms())
         return memory
 
     def _ask(self, check: Check, memory: _Memory, at_ms: int) -> Ask:

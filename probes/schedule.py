@@ -2,6 +2,11 @@
 
 Slots lie on a grid of the interval, shifted by a stable hash of the check id, so that starts are spread and a restart
 changes nothing. A suspect or recovering check leaves the grid for its retry interval (alerting.md, rows 2 to 8).
+
+Where more is due than can be started, the check that was started longest ago comes first: each gets the same share of
+the starts or what it asks for, whichever is less, so that short intervals are stretched before long ones. Checks worth
+their numbers (`Probe.measures`) stand back one interval, and under overload they run at every second slot only. Retries
+stand back too: a thousand targets that fail at once must not delay those that do not.
 """
 
 import heapq
@@ -10,12 +15,15 @@ from enum import Enum
 from hashlib import blake2b
 from typing import NamedTuple
 
+from probes.probe import BlockingProbe
 from probes.result import Status
 from probes.target import Check, Estate
 from probes.value import value
 
 FRESH_ENOUGH_MS = 5000
 """A dependency is not asked again sooner than this after its last start."""
+_SWEEP_MS = 1000
+"""How often those that wait are looked through for the ones that have become late."""
 
 
 class Mood(Enum):
@@ -46,6 +54,20 @@ class _Plan:
     slot_ms: int = 0
     mood: Mood = Mood.OK
     streak: int = 0  # failures while suspect, successes while recovering
+    blocks: bool = False
+    wanted: bool = False  # somebody waits for it: before all others
+    extra: bool = False  # off the grid: a suspicion to confirm, or a recovery
+
+    def turn(self) -> int:
+        """Its place among those that are due; the lowest is started first."""
+        if self.wanted:
+            return -1
+        stands_back = self.extra or self.check.probe.measures
+        return self.started_ms + (self.grid.interval_ms if stands_back else 0)
+
+
+_Waiting = list[tuple[int, int, str]]
+"""A heap of those that are due: place (`_Plan.turn`), slot, check id."""
 
 
 def offset_ms(check_id: str, interval_ms: int) -> int:
@@ -96,43 +118,110 @@ class Schedule:
 
     def __init__(self, estate: Estate, now_ms: int) -> None:
         self.estate = estate
+        self.shedding = False
+        """While true, checks that only measure run at every second slot."""
+        self.shed = 0
+        """Runs that were left out for that."""
         self._plans = {check.id: _planned(check, now_ms) for check in estate.checks.values()}
         self._heap: list[tuple[int, str]] = []
+        self._due: tuple[_Waiting, _Waiting] = ([], [])  # conversations, blocking kinds
+        self._looked_ms = self._swept_ms = 0
         self._rebuild()
 
     def __len__(self) -> int:
         return len(self._plans)
 
-    def next_ms(self) -> int | None:
-        """When the next run is due; None where nothing waits (all under way, or no checks)."""
-        while self._heap:
-            at_ms, check_id = self._heap[0]
-            plan = self._plans.get(check_id)
-            if plan is not None and not plan.running and plan.next_ms == at_ms:
-                return at_ms
-            heapq.heappop(self._heap)  # a stale entry: moved, removed or already under way
-        return None
+    @property
+    def waiting(self) -> int:
+        """Conversations that are due and wait for room."""
+        return len(self._due[False])
 
-    def take_due(self, now_ms: int, at_most: int) -> list[Due]:
-        """The runs that are due, longest waiting first, now counted as under way; a late one is not, it is over.
+    def is_due_before(self, at_ms: int) -> bool:
+        """Whether a run may be due before a time; a cheap look that errs on the side of yes."""
+        return bool(self._due[True] or self._due[False]) or (bool(self._heap) and self._heap[0][0] < at_ms)
+
+    def next_ms(self, *, has_room: bool = True) -> int | None:
+        """When to come back for runs; None where nothing waits (all under way, or no checks).
+
+        Without room for conversations, those that are due wait, and are looked through for late ones now and then.
+        """
+        at_ms = self._next_planned_ms()
+        if self._due[True] or (has_room and self._due[False]):
+            return self._looked_ms
+        if self._due[False]:
+            return min(self._swept_ms + _SWEEP_MS, at_ms or self._swept_ms + _SWEEP_MS)
+        return at_ms
+
+    def take_due(self, now_ms: int, at_most: int, room: int | None = None) -> list[Due]:
+        """Runs that are due, now counted as under way; a late one is not, it is over. At most `room` conversations.
 
         A run that would start later than one interval after its slot is late: it is reported once, not run, and the
         check goes on at its next slot.
         """
-        taken: list[Due] = []
-        while len(taken) < at_most:
-            at_ms = self.next_ms()
-            if at_ms is None or at_ms > now_ms:
-                break
+        self._looked_ms = now_ms
+        while (at_ms := self._next_planned_ms()) is not None and at_ms <= now_ms:
             _, check_id = heapq.heappop(self._heap)
             plan = self._plans[check_id]
-            plan.slot_ms = max(at_ms, plan.slot_ms + 1)
-            if now_ms - at_ms > plan.grid.interval_ms:
-                taken.append(Due(plan.check, plan.slot_ms, late=True))
-                self._plan_at(plan, plan.grid.next_ms(now_ms))
-            else:
-                plan.running, plan.started_ms = True, now_ms
-                taken.append(Due(plan.check, plan.slot_ms))
+            heapq.heappush(self._due[plan.blocks], (plan.turn(), at_ms, check_id))
+        taken = self._take_late(now_ms) if now_ms - self._swept_ms >= _SWEEP_MS else []
+        room = at_most if room is None else room
+        while len(taken) < at_most:
+            blocking = self._take_one(True, now_ms)
+            talking = self._take_one(False, now_ms) if room > 0 and len(taken) + 1 < at_most + (not blocking) else None
+            room -= talking is not None
+            taken += [due for due in (blocking, talking) if due is not None]
+            if blocking is None and talking is None:
+                break
+        return taken
+
+    def _next_planned_ms(self) -> int | None:
+        while self._heap:
+            at_ms, check_id = self._heap[0]
+            if self._stands(check_id, at_ms):
+                return at_ms
+            heapq.heappop(self._heap)
+        return None
+
+    def _stands(self, check_id: str, at_ms: int) -> bool:
+        """False for a stale entry: moved, removed or already under way."""
+        plan = self._plans.get(check_id)
+        return plan is not None and not plan.running and plan.next_ms == at_ms
+
+    def _take_one(self, blocks: bool, now_ms: int) -> Due | None:
+        waiting = self._due[blocks]
+        while waiting:
+            _, at_ms, check_id = heapq.heappop(waiting)
+            if self._stands(check_id, at_ms):
+                return self._take(self._plans[check_id], now_ms)
+        return None
+
+    def _take(self, plan: _Plan, now_ms: int) -> Due:
+        at_ms = plan.next_ms
+        plan.slot_ms = max(at_ms, plan.slot_ms + 1)
+        plan.wanted = False
+        if now_ms - at_ms > plan.grid.interval_ms:
+            self._plan_at(plan, plan.grid.next_ms(now_ms))
+            return Due(plan.check, plan.slot_ms, late=True)
+        plan.running, plan.started_ms = True, now_ms
+        return Due(plan.check, plan.slot_ms)
+
+    def _take_late(self, now_ms: int) -> list[Due]:
+        """All that wait and have become late: they shall be told in time, however long the others take."""
+        self._swept_ms = now_ms
+        taken = []
+        for waiting in self._due:
+            kept = []
+            for entry in waiting:
+                _, at_ms, check_id = entry
+                if not self._stands(check_id, at_ms):
+                    continue
+                plan = self._plans[check_id]
+                if now_ms - at_ms > plan.grid.interval_ms:
+                    taken.append(self._take(plan, now_ms))
+                else:
+                    kept.append(entry)
+            waiting[:] = kept
+            heapq.heapify(waiting)
         return taken
 
     def finish(self, check_id: str, status: Status, now_ms: int) -> None:
@@ -153,7 +242,11 @@ class Schedule:
         plan = self._plans.get(check_id)
         if plan is None:
             return False
-        self._hurry(plan, now_ms)
+        plan.wanted = not plan.running
+        if plan.next_ms > now_ms:
+            self._hurry(plan, now_ms)
+        elif plan.wanted:
+            heapq.heappush(self._due[plan.blocks], (plan.turn(), plan.next_ms, check_id))
         return True
 
     def mood_of(self, check_id: str) -> Mood:
@@ -178,8 +271,14 @@ class Schedule:
 
     def _next_run_ms(self, plan: _Plan, now_ms: int) -> int:
         grid = plan.grid.next_ms(now_ms)
+        plan.extra = False
         if plan.mood in (Mood.SUSPECT, Mood.RECOVERING):
-            return min(grid, now_ms + round(plan.check.retry_interval_s * 1000))
+            retry_ms = now_ms + round(plan.check.retry_interval_s * 1000)
+            plan.extra = retry_ms < grid
+            return min(grid, retry_ms)
+        if self.shedding and plan.check.probe.measures:
+            self.shed += 1
+            return grid + plan.grid.interval_ms
         return grid
 
     def _expedite_dependencies(self, check: Check, now_ms: int) -> None:
@@ -202,6 +301,7 @@ class Schedule:
     def _rebuild(self) -> None:
         self._heap = [(plan.next_ms, check_id) for check_id, plan in self._plans.items() if not plan.running]
         heapq.heapify(self._heap)
+        self._due = ([], [])
 
 
 def _kept(plan: _Plan | None, check: Check, now_ms: int) -> _Plan:
@@ -211,10 +311,10 @@ def _kept(plan: _Plan | None, check: Check, now_ms: int) -> _Plan:
         plan.grid = _Grid.of(check)
         if not plan.running:
             plan.next_ms = plan.grid.next_ms(now_ms)
-    plan.check = check
+    plan.check, plan.blocks = check, isinstance(check.probe, BlockingProbe)
     return plan
 
 
 def _planned(check: Check, now_ms: int) -> _Plan:
     grid = _Grid.of(check)
-    return _Plan(check, grid.next_ms(now_ms), grid)
+    return _Plan(check, grid.next_ms(now_ms), grid, blocks=isinstance(check.probe, BlockingProbe))

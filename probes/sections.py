@@ -110,8 +110,10 @@ class RetentionKeys(Section):
 class WorkerKeys(Section):
     """Section `worker`: limits of the process that probes."""
 
-    threads: int = Field(16, ge=1, le=256, description="threads for kinds with a blocking driver")
-    max_in_flight: int = Field(500, ge=1, le=20_000, description="HTTP conversations at a time")
+    threads: int = Field(16, ge=1, le=256, description="threads for kinds with a blocking driver, at most 3/4 a kind")
+    max_in_flight: int = Field(
+        8000, ge=1, le=30_000, description="HTTP conversations at a time; fewer where the limit of open files is low"
+    )
     max_starts_per_turn: int = Field(32, ge=1, le=1000, description="runs started before answers are looked at again")
 
 

@@ -2,7 +2,6 @@
 
 import gc
 import logging
-import resource
 import signal
 import subprocess
 import sys
@@ -15,6 +14,8 @@ from sqlalchemy import Engine as Database
 
 from probes.clockwatch import ClockWatch
 from probes.config import Config
+from probes.descriptors import most_conversations, raise_limit
+from probes.load import LoadWatch, say_overload
 from probes.loop import Loop, Timer
 from probes.memory import give_back
 from probes.probe import Push
@@ -26,6 +27,7 @@ from probes.store.database import StoreError, open_database
 from probes.store.lock import WorkerLock
 from probes.store.results import ResultWriter
 from probes.target import Check
+from probes.watchdog import Watchdog
 from probes.worker_office import WorkerOffice
 from probes.writer import Writer
 
@@ -35,6 +37,7 @@ _LAST_RUNS_S = 3.0
 """How long runs under way may go on after the order to stop."""
 _LATENESS_KEPT = 10_000
 _FACTS_KEPT = 100_000
+_LOOK_AT_LOAD_S = 1.0
 _TOGETHER_MS = 5
 """Runs that are due within so many milliseconds start together: a turn of the loop costs as much as a start."""
 _UPGRADE = """
@@ -59,7 +62,15 @@ class Worker:
         self.on_clock_jump: Callable[[float], object] = _ignore
         self.facts: deque[tuple[str, Mapping[str, str], int]] = deque(maxlen=_FACTS_KEPT)
         """Facts that differ from a check's last run, with its id and epoch milliseconds; the office takes them."""
+        self.on_overload: Callable[[str, float], object] = _ignore
+        """Called when overload begins, with what to say, and when it ends, with "" and the seconds it took."""
+        self.watchdog = Watchdog(self.loop, self._name_talking)
+        self._load = LoadWatch()
+        self._overload_since_s = 0.0
+        self._file_limit = raise_limit()
         self._config = config
+        self.most_in_flight = self._count_room()
+        """How many conversations may be under way: as configured, and as the limit of open files bears."""
         self._put = put
         self._prober = Prober(self.loop, config.location, _cleaner(config), config.worker.threads)
         self._prober.on_facts = lambda *heard: self.facts.append(heard)
@@ -80,10 +91,50 @@ class Worker:
         """Threads of blocking kinds that do not come back."""
         return self._prober.threads_stuck
 
+    @property
+    def overloaded(self) -> bool:
+        """Whether so many runs begin late that statistics are asked less often."""
+        return self._load.overloaded
+
+    @property
+    def late_ratio(self) -> float:
+        """Share of the runs of the last half minute that began more than a second late or not at all."""
+        return self._load.late_ratio
+
+    @property
+    def shed(self) -> int:
+        """Runs of statistics that were left out while overloaded."""
+        return self._schedule.shed
+
+    @property
+    def troubles(self) -> list[str]:
+        """What hinders the probing, for people."""
+        wanted = self._config.worker.max_in_flight
+        found = [self._say_overload() if self.overloaded else "", self.watchdog.trouble]
+        if self.most_in_flight < wanted:
+            text = (
+                f"At most {self.most_in_flight} HTTP conversations at a time instead of {wanted}: the limit of open "
+                f"files is {self._file_limit}. Raise it (ulimit -n, LimitNOFILE) or lower worker.max_in_flight."
+            )
+            found.append(text if "max_in_flight" in self._config.worker.model_fields_set or self.waiting else "")
+        return [text for text in found if text]
+
+    @property
+    def waiting(self) -> int:
+        """Runs that are due and wait for room or a thread."""
+        return self._schedule.waiting + sum(self._prober.waiting_for_thread().values())
+
+    def know_first_seen(self, first_seen_ms: Mapping[str, int]) -> None:
+        """Since when checks are known, so that a restart gives none of them new time."""
+        self._prober.first_seen_ms = first_seen_ms
+
     def run(self) -> None:
         """Probe until stopped."""
+        self.watchdog.start()
+        self._watch_load()
         self._arm()
         self.loop.run()
+        self.watchdog.stop()
         self._prober.close()
         self.loop.close()
 
@@ -111,6 +162,7 @@ class Worker:
             if old is not None and not same_question(old, check):
                 self._prober.forget_reading(check.id)
         self._config = config
+        self.most_in_flight = self._count_room()
         self._use_secrets(config)
         self._prober.keep_only(config.estate.checks)
         self._schedule.replace(config.estate, now_ms())
@@ -126,11 +178,12 @@ class Worker:
         if self._stopping:
             return
         self._mind_clock()
-        options = self._config.worker
-        room = options.max_in_flight - self._prober.conversations
-        for due in self._schedule.take_due(now_ms(), min(room, options.max_starts_per_turn)):
-            self._start(due)
-        self._arm()
+        room = self.most_in_flight - self._prober.conversations
+        try:
+            for due in self._schedule.take_due(now_ms(), self._config.worker.max_starts_per_turn, room):
+                self._start(due)
+        finally:  # whatever one run does, the next is planned
+            self._arm()
 
     def _start(self, due: Due) -> None:
         if due.late:
@@ -142,18 +195,21 @@ class Worker:
     def _finish(self, check_id: str, result: Result) -> None:
         self._keep(result)
         self._schedule.finish(check_id, result.status, now_ms())
-        self._arm()
+        if self._timer is None or self._schedule.is_due_before(self._timer_ms):
+            self._arm()
 
     def _keep(self, result: Result) -> None:
         self.finished += 1
         self.lateness_s.append(result.late_ms / 1000)
+        self._load.note(result.late_ms, self.loop.time())
         self._put(result)
 
     def _arm(self) -> None:
-        """Set the timer for the next run, unless there is no room: then the next to finish sets it."""
-        next_ms = self._schedule.next_ms()
-        full = self._prober.conversations >= self._config.worker.max_in_flight
-        if next_ms is None or full or self._stopping:
+        """Set the timer for the next run; while there is no room, the next to finish sets it."""
+        if self._stopping:
+            return
+        next_ms = self._schedule.next_ms(has_room=self._prober.conversations < self.most_in_flight)
+        if next_ms is None:
             return
         if self._timer is not None:
             if self._timer_ms <= next_ms:
@@ -170,7 +226,35 @@ class Worker:
         if jump_s:
             log.warning("the clock jumped by %.1f s, or the machine slept", jump_s)
             self._schedule.rebase(now_ms())
+            self._load.forget()
             self.on_clock_jump(jump_s)
+
+    def _watch_load(self) -> None:
+        before, now_s = self._load.overloaded, self.loop.time()
+        self._schedule.shedding = self._load.look(now_s)
+        if self._load.overloaded and not before:
+            self._overload_since_s = now_s
+            log.warning("%s", self._say_overload())
+            self.on_overload(self._say_overload(), 0.0)
+        elif before and not self._load.overloaded:
+            took_s = now_s - self._overload_since_s
+            log.warning("no longer overloaded, after %.0f s", took_s)
+            self.on_overload("", took_s)
+        if not self._stopping:
+            self.loop.call_later(_LOOK_AT_LOAD_S, self._watch_load)
+
+    def _say_overload(self) -> str:
+        is_full = self._prober.conversations >= self.most_in_flight
+        return say_overload(
+            self.late_ratio, self._prober.waiting_for_thread(), self._schedule.waiting if is_full else 0
+        )
+
+    def _count_room(self) -> int:
+        options = self._config.worker
+        return most_conversations(options.max_in_flight, self._file_limit, options.threads)
+
+    def _name_talking(self) -> str:
+        return self._prober.talking()
 
     def _begin_stop(self) -> None:
         if not self._stopping:
@@ -211,11 +295,10 @@ def _upgrade(database_url: str) -> None:
 
 
 def _run(config: Config, database: Database, stop: threading.Event | None) -> None:
-    _raise_file_limit()
     sys.setswitchinterval(0.001)  # the loop must not wait 5 ms for a thread that computes
     writer = Writer(ResultWriter(database).save)
     worker = Worker(config, writer.put)
-    office = WorkerOffice(config, database, worker, writer)
+    office = WorkerOffice(config, database, worker, writer, _upgrade)
     office.open()
     _listen(worker, office, stop)
     writer.start()
@@ -261,11 +344,5 @@ def _cleaner(config: Config) -> Callable[[str], str]:
     return cleaned
 
 
-def _raise_file_limit() -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65536), hard))
-
-
-def _ignore(_: float) -> None:
+def _ignore(*_: object) -> None:
     pass

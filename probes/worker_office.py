@@ -4,6 +4,7 @@ import logging
 import os
 import socket
 import time
+from collections.abc import Callable
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
@@ -19,6 +20,8 @@ from probes.prober import now_ms
 from probes.store.asks import load_pushes_after, take_run_requests
 from probes.store.events import record_event
 from probes.store.facts import load_facts, save_facts
+from probes.store.file_watch import FileWatch
+from probes.store.first_seen import remember_first_seen
 from probes.store.maintenance import checkpoint
 from probes.store.processes import Process, beat, load_processes
 from probes.store.retention import prune
@@ -38,7 +41,9 @@ _GAP_MS = 30_000
 class WorkerOffice:
     """Opened and closed by the worker's thread; in between it works in threads of its own."""
 
-    def __init__(self, config: Config, database: Database, worker: "Worker", writer: Writer) -> None:
+    def __init__(
+        self, config: Config, database: Database, worker: "Worker", writer: Writer, upgrade: Callable[[str], object]
+    ) -> None:
         self._config, self._database, self._worker, self._writer = config, database, worker, writer
         self._name = f"worker/{config.location}@{socket.gethostname()}"
         self._started_ms = now_ms()
@@ -52,12 +57,17 @@ class WorkerOffice:
         self._untold: list[Change] = []
         self._unsaved: dict[str, Facts] = {}
         self._warning = ""
+        self._upgrade = upgrade
+        self._file_watch = FileWatch(database)
+        self._file_note = ""
+        self._is_file_new = False
         self._desk = Chores(
             "desk",
             Chore("reading requests to run a check", 1.0, self._take_requests),
             Chore("reading heartbeat calls", 1.0, self._take_pushes),
             Chore("recording what changed", 2.0, self._record_changes),
             Chore("watching the configuration", 1.0, self._watch.look),
+            Chore("watching the store's file", 5.0, self._look_at_file),
             Chore("writing the process row", 5.0, self._beat),
         )
         self._maintenance = Chores(
@@ -69,12 +79,14 @@ class WorkerOffice:
     def open(self) -> None:
         """Say that we are here, and since when nobody was; learn the heartbeat calls made so far. Raises StoreError."""
         self._record_gap()
+        self._worker.know_first_seen(self._remember_first_seen())
         self._last_push, pushes = load_pushes_after(self._database, 0)
         for check_id, push in pushes:
             if check_id in self._config.estate.checks:
                 self._worker.hear_push(check_id, push)
         self._open_book()
         self._worker.on_clock_jump = self._hear_clock_jump
+        self._worker.on_overload = self._hear_overload
         self._beat()
 
     def start(self) -> None:
@@ -143,6 +155,22 @@ class WorkerOffice:
             save_facts(self._database, location, self._unsaved)
             self._unsaved = {}
 
+    def _hear_overload(self, text: str, took_s: float) -> None:
+        # In the loop's thread, as above.
+        at_ms = now_ms()
+        begin_ms = at_ms - int(took_s * 1000)
+        said = text or f"overloaded for {took_s:.0f} s, over now"
+        self._desk.do_once(
+            lambda: record_event(
+                self._database,
+                begin_ms,
+                "overload",
+                said,
+                subject=self._config.location,
+                end_ms=at_ms if took_s else None,
+            )
+        )
+
     def _take_requests(self) -> None:
         for check_id in take_run_requests(self._database):
             self._worker.loop.call_soon(partial(self._worker.run_now, check_id))
@@ -158,9 +186,27 @@ class WorkerOffice:
         changed = [name for name in kept if getattr(config, name) != getattr(self._config, name)]
         self._restart_note = f"Restart the worker: {' and '.join(changed)} changed." if changed else ""
         self._config = config
+        self._worker.loop.call_soon(partial(self._worker.know_first_seen, self._remember_first_seen()))
         self._worker.loop.call_soon(partial(self._worker.replace_config, config))
         log.info("configuration reloaded: %d checks", len(config.estate.checks))
         record_event(self._database, now_ms(), "config", f"configuration reloaded: {len(config.estate.checks)} checks")
+
+    def _remember_first_seen(self) -> dict[str, int]:
+        ids = [check.id for check in self._config.estate.checks.values() if check.kind == "heartbeat"]
+        return remember_first_seen(self._database, ids, now_ms())
+
+    def _look_at_file(self) -> None:
+        happened = self._file_watch.look()
+        if happened:
+            self._file_note = f"{happened[0].upper()}{happened[1:]}; results go to the new one."
+            log.error("%s; going on with the one that is there now", happened)
+            self._is_file_new = True
+        if self._is_file_new:  # until it goes well: the writer keeps its results meanwhile
+            self._upgrade(self._config.database)
+            self._is_file_new = False
+            self._last_push, _ = load_pushes_after(self._database, 0)
+            self._worker.loop.call_soon(partial(self._worker.know_first_seen, self._remember_first_seen()))
+            record_event(self._database, now_ms(), "store", happened or self._file_note)
 
     def _roll_up(self) -> None:
         rolled = roll_up(self._database, now_ms())
@@ -200,7 +246,12 @@ class WorkerOffice:
             "lateness_p50_s": percentile(lateness, 0.50),
             "lateness_p99_s": percentile(lateness, 0.99),
             "missed": worker.missed,
+            "overloaded": worker.overloaded,
+            "late_ratio": round(worker.late_ratio, 4),
+            "shed": worker.shed,
             "in_flight": worker.in_flight,
+            "waiting": worker.waiting,
+            "loop_held_up": worker.watchdog.times,
             "threads_stuck": worker.threads_stuck,
             "queue": writer.waiting,
             "results": writer.saved,
@@ -211,7 +262,14 @@ class WorkerOffice:
         }
 
     def _notes(self) -> list[str]:
-        notes = [self._watch.trouble, self._restart_note, self._writer.trouble, self._warning]
+        notes = [
+            *self._worker.troubles,
+            self._watch.trouble,
+            self._restart_note,
+            self._writer.trouble,
+            self._warning,
+            self._file_note,
+        ]
         if self._worker.threads_stuck:
             notes.append(f"{self._worker.threads_stuck} threads are stuck in a driver past their deadline.")
         return [note for note in (*notes, *self._desk.troubles, *self._maintenance.troubles) if note]

@@ -1,5 +1,7 @@
 """How does Backwatch itself fare?"""
 
+from collections.abc import Sequence
+
 import streamlit as st
 
 from dashboard import frame, phrase, queries
@@ -47,11 +49,20 @@ def _sentence(own: Own) -> draw.Block:
     if own.absences:
         roles = " and ".join("worker" if one.role == "worker" else "alert engine" for one in own.absences)
         return draw.sentence(Look.DOWN, [draw.text(f"No {roles} is at work.", strong=True)])
+    if own.overloaded:
+        return draw.sentence(Look.DOWN, _overload(own.overloaded))
     if problem:
         return draw.sentence(Look.DEGRADED, [draw.text(problem)])
     if noted:
         return draw.sentence(Look.DEGRADED, [draw.text(f"{noted[0].name}: {noted[0].notes[0]}")])
     return draw.sentence(Look.UP, [draw.text("Worker and alert engine are at work.")])
+
+
+def _overload(workers: Sequence[Process]) -> list[draw.Cell]:
+    what = "The worker is overloaded" if len(workers) == 1 else f"{len(workers)} workers are overloaded"
+    first = workers[0]
+    why = first.notes[0] if first.notes else "Run more workers, lengthen intervals, or raise worker.threads."
+    return [draw.text(f"{what}: not every check runs when it should. ", strong=True), draw.text(f"{first.name}: {why}")]
 
 
 def _figures(own: Own) -> draw.Block:
@@ -63,6 +74,12 @@ def _figures(own: Own) -> draw.Block:
         draw.figure("Workers", str(len(workers)), "seen within a minute", None if workers else Look.DOWN),
         draw.figure(
             "Lateness, p99", phrase.latency(late), "of starts", Look.DEGRADED if late and late > _LATE_S else None
+        ),
+        draw.figure(
+            "Late runs",
+            f"{own.late_ratio:.1%}" if own.late_ratio is not None else "—",
+            "over a second, or never",
+            Look.DOWN if own.overloaded else None,
         ),
         draw.figure("Results waiting", phrase.number(queue), "to be written", Look.DEGRADED if queue > 5000 else None),
         draw.figure(

@@ -50,6 +50,7 @@ class HostProbe(BlockingProbe):
     Expect = HostExpect
     driver = "psutil"
     account = "none; open files of foreign processes only as root"
+    measures = True
     metrics: ClassVar = {
         "cpu_used_ratio": Metric("Share of CPU time used since the previous run"),
         "cpu_iowait_ratio": Metric("Share of CPU time spent waiting for disks"),

@@ -45,6 +45,7 @@ class MemcachedProbe(BlockingProbe):
 
     Options = MemcachedOptions
     account = "none: the text protocol has no accounts"
+    measures = True
     metrics: ClassVar = {
         "ping_s": Metric("Seconds for `version`"),
         "query_s": Metric("Seconds for `stats`"),

@@ -85,6 +85,7 @@ class MetricsProbe(ConversationProbe):
     """Reads numbers that an application publishes, and turns its counters into rates and windowed shares."""
 
     Options = Options
+    measures = True
     metrics: ClassVar = {"*": Metric("numbers named under values, rates and ratios")}
 
     def describe(self) -> str:

@@ -89,6 +89,7 @@ class MysqlProbe(BlockingProbe):
         "CREATE USER backwatch IDENTIFIED BY '…' WITH MAX_USER_CONNECTIONS 3; "
         "GRANT PROCESS, REPLICATION CLIENT ON *.* TO backwatch; -- MariaDB from 10.5: PROCESS, REPLICA MONITOR"
     )
+    measures = True
     metrics: ClassVar = {
         "auth_s": Metric("Seconds from the open connection to being logged in, without TLS"),
         "query_s": Metric("Seconds for SELECT 1"),

@@ -85,6 +85,7 @@ class PostgresqlProbe(BlockingProbe):
     extra = "postgresql"
     driver = "psycopg"
     account = "CREATE ROLE backwatch LOGIN PASSWORD '…' CONNECTION LIMIT 3; GRANT pg_monitor TO backwatch;"
+    measures = True
     metrics: ClassVar = {
         "auth_s": Metric("Seconds from the open connection (and TLS) to being logged in"),
         "query_s": Metric("Seconds for SELECT 1"),

@@ -84,6 +84,7 @@ class RedisProbe(BlockingProbe):
     Expect = RedisExpect
     driver = "redis"
     account = "ACL SETUSER backwatch on >… -@all +ping +info +cluster|info"
+    measures = True
     metrics: ClassVar = {
         "auth_s": Metric("Seconds for AUTH; absent where none is asked for"),
         "ping_s": Metric("Seconds for PING"),

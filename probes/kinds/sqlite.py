@@ -45,6 +45,7 @@ class SqliteProbe(BlockingProbe):
 
     Options = SqliteOptions
     account = "read permission on the file (for WAL also on -wal, and write permission on -shm or its folder)"
+    measures = True
     metrics: ClassVar = {
         "query_s": Metric("Seconds to open the file, read its schema and SELECT 1"),
         "size_bytes": Metric("Size of the database file"),

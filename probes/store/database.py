@@ -11,11 +11,14 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import DBAPIError, DisconnectionError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
 
 BUSY_TIMEOUT_MS = 5000
+FILE = "file"
+"""Key in a connection's `info`: the identity of the file it writes to. Ids read by it hold for that file only."""
+_LOG = "log"
 
 
 class StoreError(Exception):
@@ -36,7 +39,8 @@ def open_database(url: str, *, durable: bool = False) -> Engine:
     engine = create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000, "check_same_thread": False})
 
     @event.listens_for(engine, "connect")
-    def set_pragmas(connection: sqlite3.Connection, _record: ConnectionPoolEntry) -> None:
+    def set_pragmas(connection: sqlite3.Connection, record: ConnectionPoolEntry) -> None:
+        record.info[FILE] = file_identity(file)  # before the log: what is put in place meanwhile must not pass
         connection.isolation_level = None  # transactions are ours: see begin()
         for pragma in (
             f"busy_timeout = {BUSY_TIMEOUT_MS}",
@@ -47,6 +51,16 @@ def open_database(url: str, *, durable: bool = False) -> Engine:
         ):
             connection.execute(f"PRAGMA {pragma}").close()
         _use_log(connection)
+        record.info[_LOG] = file_identity(_log_of(file))
+
+    @event.listens_for(engine, "checkout")
+    def refuse_file_that_is_gone(_dbapi: object, record: ConnectionPoolEntry, _proxy: object) -> None:
+        # Deleted or replaced while open: SQLite would go on writing into a file that nobody will find again.
+        if record.info[FILE] != file_identity(file):
+            if file is not None:
+                _drop_log(file, record.info[_LOG])
+                _create_private(file)
+            raise DisconnectionError("the store's file was deleted or replaced")
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
@@ -63,6 +77,27 @@ def database_file(url: str | URL | Engine) -> Path | None:
     if parsed.get_backend_name() != "sqlite" or not parsed.database or parsed.database == ":memory:":
         return None
     return Path(parsed.database).absolute()
+
+
+def _log_of(file: Path | None) -> Path | None:
+    return file.with_name(f"{file.name}-wal") if file is not None else None
+
+
+def _drop_log(file: Path, identity: object) -> None:
+    """Remove the log of the file that is gone: SQLite would play it into the one that took its place."""
+    log_file = _log_of(file)
+    if log_file is not None and identity is not None and file_identity(log_file) == identity:
+        log_file.unlink(missing_ok=True)
+        file.with_name(f"{file.name}-shm").unlink(missing_ok=True)
+
+
+def file_identity(file: Path | None) -> tuple[int, int] | None:
+    """What tells a file from another one put in its place (device and inode); None where there is none."""
+    try:
+        found = file.stat() if file is not None else None
+    except OSError:
+        return None
+    return (found.st_dev, found.st_ino) if found is not None else None
 
 
 def say_where(url: str | URL | Engine) -> str:
@@ -162,7 +197,7 @@ def speaking(engine: Engine) -> Iterator[None]:
         yield
     except IntegrityError:
         raise  # a broken promise of the caller's statements, not the store's state
-    except (DBAPIError, PoolTimeout, sqlite3.Error) as error:
+    except (DBAPIError, DisconnectionError, PoolTimeout, sqlite3.Error) as error:
         raise StoreError(f"{_say_what(error)} ({say_where(engine)})") from error
 
 

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, Engine
 from probes.result import Result
 from probes.store import due
 from probes.store.bulk import insert_rows
-from probes.store.database import is_sqlite, reading, upsert, writing
+from probes.store.database import FILE, is_sqlite, reading, upsert, writing
 from probes.store.evidence import write_evidence
 from probes.store.fresh import find_fresh
 from probes.store.interning import Interning
@@ -23,6 +23,7 @@ class ResultWriter:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._interning = Interning()
+        self._file: object = None
 
     def save(self, results: Sequence[Result]) -> int:
         """Keep a batch in one transaction; the number of rows that were new is returned.
@@ -42,6 +43,8 @@ class ResultWriter:
         return saved
 
     def _save(self, connection: Connection, results: Sequence[Result]) -> int:
+        if connection.info.get(FILE) != self._file:  # another file in its place: our ids mean nothing there
+            self._file, self._interning = connection.info.get(FILE), Interning()
         due.share(connection)
         rolled_ms, pruned_ms = get_ms(connection, ROLLED_MS), get_ms(connection, PRUNED_MS)
         kept = [result for result in results if result.slot_ms >= pruned_ms]

@@ -209,11 +209,11 @@ def row_cpu(bench: Bench, scheme: str, checks: int, goal: str) -> list[Row]:
 
 
 def row_http(bench: Bench) -> list[Row]:
-    return row_cpu(bench, "http", 4000, "≥ 6 × blackbox (stretch 9 ×)")
+    return row_cpu(bench, "http", 2500, "≥ 6 × blackbox (stretch 9 ×)")
 
 
 def row_https(bench: Bench) -> list[Row]:
-    return row_cpu(bench, "https", 500, "≥ 1.5 × blackbox (stretch 1.8 ×)")
+    return row_cpu(bench, "https", 400, "≥ 1.5 × blackbox (stretch 1.8 ×)")
 
 
 @contextmanager

@@ -154,6 +154,15 @@ def beat_all(made: Made, at_ms: int | None = None) -> None:
         )
 
 
+def beat_overloaded(made: Made) -> None:
+    """A worker that cannot keep up says so."""
+    figures = {"lateness_p99_s": 14.2, "late_ratio": 0.34, "overloaded": 1.0, "shed": 210.0, "missed": 1200.0}
+    seen = now_ms()
+    note = "Overloaded: 34% of the last runs began more than a second late or not at all. Run more workers."
+    row = Process("worker/default@host", "worker", "default", 4711, "0.1.0", seen - HOUR_MS, seen, figures, (note,))
+    beat(made.engine, row)
+
+
 def result_of(check: Check, slot_ms: int, rng: random.Random, *, trouble: float = 0.002) -> Result:
     """One plausible answer."""
     day = math.sin(slot_ms / 86_400_000 * 2 * math.pi)

@@ -198,6 +198,17 @@ def test_metrics_are_well_formed_open_metrics(shop):
     assert f"{down} 1" in lines
 
 
+def test_overload_is_in_the_metrics_and_the_api(estate, serve, tmp_path):
+    made = estate.make(tmp_path, estate.shop())
+    estate.beat_all(made)
+    with serve(made) as served:
+        assert "backwatch_worker_overloaded 0" in served.get("/metrics").text
+        estate.beat_overloaded(made)
+        lines = served.get("/metrics").text.split("\n")
+        assert "backwatch_worker_overloaded 1" in lines
+        assert "backwatch_worker_late_ratio 0.34" in lines
+
+
 def test_openapi_names_the_routes_that_answer(shop):
     described = shop.get("/api/v1/openapi.json").json()
     assert described["openapi"].startswith("3.1")

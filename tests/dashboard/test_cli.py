@@ -220,7 +220,15 @@ def test_up_runs_everything_and_starts_again_what_dies(up: Up) -> None:
     told = json.loads(status.stdout)
     assert [check["check"] for check in told["checks"]] == ["shop/app/tcp"]
     assert told["incidents"] == []
-    assert set(told["backwatch"]) >= {"version", "workers", "lateness_p99_s", "outbox_pending", "store_bytes"}
+    assert set(told["backwatch"]) >= {
+        "version",
+        "workers",
+        "overloaded",
+        "late_ratio",
+        "lateness_p99_s",
+        "outbox_pending",
+        "store_bytes",
+    }
     words = [COMMAND, "status", "-c", str(up.config)]
     table = subprocess.run(words, capture_output=True, text=True, timeout=30, check=True)
     assert "● up" in table.stdout

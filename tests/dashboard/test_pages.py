@@ -196,6 +196,18 @@ def test_acknowledging_an_incident_shows_who_has_it(estate, serve, visit, tmp_pa
         visit.is_clean()
 
 
+def test_an_overloaded_worker_is_said_loudly_with_what_to_do(estate, serve, visit, tmp_path):
+    made = estate.make(tmp_path, estate.shop())
+    estate.beat_all(made)
+    estate.beat_overloaded(made)
+    with serve(made) as served:
+        visit = visit(served).open("itself")
+        visit.shows("The worker is overloaded")
+        visit.shows("Run more workers")
+        visit.shows("34.0%")
+        visit.is_clean()
+
+
 def test_a_test_message_is_queued(shop, visit):
     from alerts.store import load_notifications
 

@@ -1,5 +1,7 @@
 """Blocking kinds in threads: bounded, and one that hangs is answered for, counted and replaced."""
 
+import contextlib
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,8 +25,16 @@ class Scripted(BlockingProbe):
         self.run = script  # type: ignore[method-assign]
 
 
-def check(script: Callable[[Ask], Reading], timeout_s: float = 1.0) -> Check:
-    return Check("shop/db/x", "shop", "db", "x", Tier.DATABASE, Scripted(script), 10, timeout_s, 5, 3, 2)
+class Other(Scripted):
+    """Another kind."""
+
+    kind = "other"
+
+
+def check(
+    script: Callable[[Ask], Reading], timeout_s: float = 1.0, kind: type[Scripted] = Scripted, interval_s: float = 10
+) -> Check:
+    return Check("shop/db/x", "shop", "db", "x", Tier.DATABASE, kind(script), interval_s, timeout_s, 5, 3, 2)
 
 
 @pytest.fixture
@@ -162,3 +172,169 @@ def test_too_late_is_said_instead_of_asked(loop: Loop) -> None:
     turn_until(loop, lambda: len(readings) == 1)
     pool.close()
     assert readings[0].reason is Reason.LATE
+
+
+@pytest.fixture
+def silent() -> Iterator[int]:
+    """A peer that accepts and never says a word; it hangs up at the end, so that whoever waits comes back."""
+    connections: list[socket.socket] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def accept() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    connections.append(listener.accept()[0])
+
+        threading.Thread(target=accept, daemon=True).start()
+        yield listener.getsockname()[1]
+        listener.shutdown(socket.SHUT_RDWR)
+    for connection in connections:
+        connection.close()
+
+
+def mysql_without_timeouts(port: int) -> None:
+    import pymysql
+
+    pymysql.connect(host="127.0.0.1", port=port, user="x", password="x")  # waits for the greeting for ever
+
+
+def redis_without_timeouts(port: int) -> None:
+    import redis
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
+
+    with redis.Redis(port=port, retry=Retry(NoBackoff(), 0), socket_timeout=None) as client:
+        client.ping()
+
+
+def postgresql_without_timeouts(port: int) -> None:
+    import psycopg
+
+    psycopg.connect(f"host=127.0.0.1 port={port} user=x sslmode=disable gssencmode=disable connect_timeout=0")
+
+
+@pytest.mark.parametrize(
+    "connect",
+    [mysql_without_timeouts, redis_without_timeouts, postgresql_without_timeouts],
+    ids=lambda one: one.__name__,
+)
+def test_real_driver_that_never_comes_back_harms_nobody(
+    loop: Loop, silent: int, connect: Callable[[int], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    def hang(ask: Ask) -> Reading:
+        connect(silent)
+        return Reading()
+
+    pool, stuck, others = Pool(loop, 2), list[Reading](), list[Reading]()
+    for _ in range(4):
+        submit(pool, check(hang, timeout_s=0.3), stuck)
+    for _ in range(4):
+        submit(pool, check(lambda ask: Reading(), kind=Other), others)
+    started = time.monotonic()
+    turn_until(loop, lambda: len(others) == 4)
+    assert time.monotonic() - started < 2.5
+    turn_until(loop, lambda: len(stuck) == 4)
+    assert {reading.reason for reading in stuck} == {Reason.DEADLINE}
+    assert pool.stuck == 4
+    assert connect.__name__ in caplog.text
+    submit(pool, check(lambda ask: Reading()), others)
+    turn_until(loop, lambda: len(others) == 5, within_s=2)
+    pool.close()
+
+
+def test_a_kind_that_hangs_leaves_threads_to_the_others(loop: Loop) -> None:
+    pool, slow, fast = Pool(loop, 4), list[Reading](), list[Reading]()
+    release = threading.Event()
+
+    def hang(ask: Ask) -> Reading:
+        release.wait(5)
+        return Reading()
+
+    for _ in range(50):
+        submit(pool, check(hang, timeout_s=4), slow)
+    assert pool.waiting() == {"scripted": 47}
+    started = time.monotonic()
+    for _ in range(50):
+        submit(pool, check(lambda ask: Reading(), kind=Other), fast)
+    turn_until(loop, lambda: len(fast) == 50, within_s=2)
+    assert time.monotonic() - started < 2
+    assert slow == []
+    release.set()
+    turn_until(loop, lambda: len(slow) == 50)
+    assert pool.waiting() == {}
+    pool.close()
+
+
+def test_free_thread_goes_to_the_kind_with_the_fewest(loop: Loop) -> None:
+    pool, order = Pool(loop, 1), list[str]()
+    gate = threading.Event()
+
+    def note(name: str) -> Callable[[Ask], Reading]:
+        def run(ask: Ask) -> Reading:
+            gate.wait(5)
+            order.append(name)
+            return Reading()
+
+        return run
+
+    done = list[Reading]()
+    for _ in range(4):
+        submit(pool, check(note("many")), done)
+    submit(pool, check(note("one"), kind=Other), done)
+    gate.set()
+    turn_until(loop, lambda: len(done) == 5)
+    pool.close()
+    assert order.index("one") < 4  # not behind all of the others
+    assert order.count("many") == 4
+
+
+def test_run_that_no_thread_takes_in_time_is_answered(loop: Loop) -> None:
+    pool, readings, late = Pool(loop, 1), list[Reading](), list[Reading]()
+    release = threading.Event()
+
+    def hang(ask: Ask) -> Reading:
+        release.wait(10)
+        return Reading()
+
+    submit(pool, check(hang, timeout_s=8), readings)
+    waiting = check(lambda ask: Reading(), interval_s=1)
+    pool.submit(waiting, lambda: Reading(Status.UNKNOWN, Reason.LATE), late.append)
+    turn_until(loop, lambda: len(late) == 1)
+    assert late[0].reason is Reason.LATE
+    assert pool.in_flight == 1
+    release.set()
+    turn_until(loop, lambda: pool.in_flight == 0)
+    pool.close()
+
+
+def test_machine_without_threads_left_delays_and_does_not_break(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    pool, readings = Pool(loop, 2), list[Reading]()
+
+    def refuse(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        submit(pool, check(lambda ask: Reading()), readings)
+    assert pool.in_flight == 1
+    turn_until(loop, lambda: len(readings) == 1)
+    pool.close()
+
+
+def test_thread_that_comes_back_after_the_end_rings_no_closed_bell() -> None:
+    loop = Loop()
+    pool, release = Pool(loop, 1), threading.Event()
+
+    def hang(ask: Ask) -> Reading:
+        release.wait(10)
+        return Reading()
+
+    submit(pool, check(hang, timeout_s=0.1), [])
+    turn_until(loop, lambda: pool.stuck == 1)
+    pool.close()
+    loop.close()
+    release.set()
+    until = time.monotonic() + 5
+    while any(one.name.startswith("probe-") for one in threading.enumerate()):
+        assert time.monotonic() < until
+        time.sleep(0.02)

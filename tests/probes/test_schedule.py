@@ -1,5 +1,6 @@
 """Which check is due when: tables of times, no clock."""
 
+import itertools
 import statistics
 from typing import Any
 
@@ -7,19 +8,35 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from probes.probe import Expect, Options, Probe
+from probes.probe import BlockingProbe, Expect, Options, Probe
 from probes.result import Status
 from probes.schedule import Mood, Schedule, next_mood, next_slot_ms, offset_ms
 from probes.target import Check, Estate, Target, Tier
 
 PROBE = Probe(Options(), Expect())
+
+
+class Statistics(Probe):
+    """A conversation that is worth its numbers."""
+
+    measures = True
+
+
+class Database(BlockingProbe):
+    """A kind that blocks."""
+
+    measures = True
+
+
+STATISTICS, DATABASE = Statistics(Options(), Expect()), Database(Options(), Expect())
 UP, DOWN, DEGRADED, UNKNOWN = Status.UP, Status.DOWN, Status.DEGRADED, Status.UNKNOWN
 
 
 def check(check_id: str = "shop/web/http", **fields: Any) -> Check:
     site, target, name = check_id.split("/")
     given: dict[str, Any] = {"interval_s": 60.0, "retry_interval_s": 5.0, "fail_after": 3, "recover_after": 2}
-    return Check(check_id, site, target, name, Tier.WEB, PROBE, timeout_s=10.0, **(given | fields))
+    given["probe"] = PROBE
+    return Check(check_id, site, target, name, Tier.WEB, timeout_s=10.0, **(given | fields))
 
 
 def estate(*checks: Check, needs: dict[str, tuple[str, ...]] | None = None) -> Estate:
@@ -90,18 +107,125 @@ def test_run_that_starts_an_interval_late_is_reported_once_and_not_run() -> None
     assert schedule.next_ms() == first + 40_000
 
 
-def test_longest_waiting_starts_first_under_overload() -> None:
-    fast = [check(f"shop/web/f{n}", interval_s=10.0) for n in range(20)]
-    slow = check("shop/web/slow", interval_s=60.0)
-    schedule = Schedule(estate(*fast, slow), 0)
-    now, run = 0, []
-    for _ in range(200):  # room for one start a second, three times too little
-        now += 1000
-        for due in schedule.take_due(now, 1):
-            run.append(due.check.id)
-            if not due.late:
+def overload(checks: list[Check], starts_per_s: int, seconds: int) -> tuple[dict[str, list[int]], dict[str, int]]:
+    """Run a schedule with too few starts: when each check was started, and how often it was late instead."""
+    schedule = Schedule(estate(*checks), 0)
+    starts: dict[str, list[int]] = {one.id: [] for one in checks}
+    late = dict.fromkeys(starts, 0)
+    for now in range(1000, seconds * 1000, 1000):
+        left = starts_per_s
+        for due in schedule.take_due(now, 100_000, starts_per_s):
+            if due.late:
+                late[due.check.id] += 1
+            else:
+                left -= 1
+                starts[due.check.id].append(now)
                 schedule.finish(due.check.id, UP, now)
-    assert run.count("shop/web/slow") >= 2
+        assert left >= 0
+    return starts, late
+
+
+def longest_pause(starts: list[int]) -> int:
+    return max(later - earlier for earlier, later in itertools.pairwise(starts))
+
+
+FAST = [check(f"shop/web/f{n}", interval_s=10.0) for n in range(200)]
+SLOW = [check(f"shop/web/s{n}", interval_s=60.0) for n in range(20)]
+
+
+def test_nobody_starves_under_tenfold_overload() -> None:
+    starts, late = overload([*FAST, *SLOW], starts_per_s=2, seconds=900)
+    fair_ms = 220 / 2 * 1000
+    assert all(starts[one.id] for one in [*FAST, *SLOW])
+    assert max(longest_pause(starts[one.id]) for one in [*FAST, *SLOW]) < 2 * fair_ms
+    assert sum(late.values()) > 1000
+
+
+def test_short_intervals_do_not_crowd_out_long_ones() -> None:
+    starts, late = overload([*FAST, *SLOW], starts_per_s=8, seconds=600)
+    assert sum(late[one.id] for one in SLOW) == 0
+    assert max(longest_pause(starts[one.id]) for one in SLOW) < 65_000
+    rounds = [len(starts[one.id]) for one in FAST]
+    assert min(rounds) > 0.6 * max(rounds)
+    assert sum(late[one.id] for one in FAST) > 0
+
+
+def test_statistics_stand_back_first() -> None:
+    numbers = [check(f"shop/web/n{n}", interval_s=10.0, probe=STATISTICS) for n in range(100)]
+    starts, _ = overload([*FAST[:100], *numbers], starts_per_s=15, seconds=300)
+    asked = sum(len(starts[one.id]) for one in FAST[:100])
+    assert asked > 0.9 * 100 * 30
+    assert all(starts[one.id] for one in numbers)
+    assert sum(len(starts[one.id]) for one in numbers) < 0.75 * asked
+
+
+def test_retries_of_a_thousand_failures_do_not_delay_the_healthy() -> None:
+    """All of a thousand are suspect and due, ten starts at a time; a healthy one that was asked later is due too."""
+    bad = [check(f"shop/web/b{n}", interval_s=36_000.0) for n in range(1000)]
+    good = check("shop/web/good", interval_s=10.0)
+    schedule = Schedule(estate(*bad, good), 0)
+    for one in bad:
+        schedule.run_now(one.id, 30_000)
+    for due in schedule.take_due(30_000, 2000):
+        schedule.finish(due.check.id, UP if due.check is good else DOWN, 30_000)
+    assert schedule.take_due(40_000, 0) == []
+    assert good.id in {due.check.id for due in schedule.take_due(40_001, 10)}
+    retried = [due.check.id for _ in range(100) for due in schedule.take_due(40_002, 10)]
+    assert len(retried) >= 985
+
+
+@pytest.mark.parametrize("probe", [STATISTICS, DATABASE])
+def test_shedding_leaves_out_every_second_slot_of_statistics(probe: Probe) -> None:
+    numbers, web = check("shop/web/n", interval_s=10.0, probe=probe), check("shop/web/w", interval_s=10.0)
+    schedule = Schedule(estate(numbers, web), 0)
+    schedule.shedding = True
+    runs: list[tuple[str, int]] = []
+    for now in range(0, 120_000, 100):
+        for due in schedule.take_due(now, 9):
+            runs.append((due.check.name, due.slot_ms))
+            schedule.finish(due.check.id, UP, now)
+    slots = {name: [slot for one, slot in runs if one == name] for name in ("n", "w")}
+    assert {later - earlier for earlier, later in itertools.pairwise(slots["n"])} == {20_000}
+    assert {later - earlier for earlier, later in itertools.pairwise(slots["w"])} == {10_000}
+    assert schedule.shed == len(slots["n"])
+
+
+def test_blocking_kinds_do_not_wait_for_room_for_conversations() -> None:
+    web, db = check("shop/web/http"), check("shop/db/postgresql", probe=DATABASE)
+    schedule = Schedule(estate(web, db), 0)
+    assert [due.check.id for due in schedule.take_due(60_000, 9, room=0)] == [db.id]
+    assert schedule.waiting == 1
+    assert schedule.next_ms(has_room=True) == 60_000
+    assert [due.check.id for due in schedule.take_due(60_100, 9, room=1)] == [web.id]
+
+
+def test_those_that_wait_without_room_become_late_in_time() -> None:
+    web = [check(f"shop/web/w{n}", interval_s=10.0) for n in range(5)]
+    schedule = Schedule(estate(*web), 0)
+    assert schedule.take_due(10_000, 9, room=0) == []
+    at = schedule.next_ms(has_room=False)
+    assert at is not None
+    assert at <= 11_000
+    assert {due.late for due in schedule.take_due(20_001, 9, room=0)} == {True}
+    assert schedule.waiting == 0
+
+
+def test_no_more_are_taken_than_asked_for() -> None:
+    checks = [check(f"shop/web/w{n}", probe=DATABASE if n % 2 else PROBE) for n in range(20)]
+    schedule = Schedule(estate(*checks), 0)
+    taken = [len(schedule.take_due(60_000, 3)) for _ in range(8)]
+    assert taken == [3] * 6 + [2, 0]
+
+
+def test_what_somebody_asks_for_goes_before_all_that_wait() -> None:
+    checks = [check(f"shop/web/w{n}", interval_s=60.0) for n in range(30)]
+    schedule = Schedule(estate(*checks), 0)
+    for due in schedule.take_due(60_000, 30):
+        schedule.finish(due.check.id, UP, 60_001)
+    assert schedule.take_due(120_000, 30, room=0) == []
+    schedule.run_now(checks[17].id, 120_001)
+    assert [due.check.id for due in schedule.take_due(120_002, 30, room=1)] == [checks[17].id]
+    assert len(schedule.take_due(120_003, 99, room=99)) == 29
 
 
 MOODS: list[tuple[str, list[Status], list[Mood]]] = [

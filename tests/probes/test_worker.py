@@ -336,3 +336,76 @@ def test_changed_certificate_is_an_event_once_also_across_a_restart(
     wait_for(lambda: [one.reason for one in worker.results()[-2:]] == [Reason.TLS_UNTRUSTED] * 2)
     assert len(events("shop/web/http")) == 2
     server.close()
+
+
+@pytest.mark.slow
+def test_overload_is_said_and_statistics_stand_back(tmp_path: Path, start: Callable[[Path], Running]) -> None:
+    """More hanging targets than room: the rest is late, said so, and a healthy database is asked less often."""
+    with socket.create_server(("127.0.0.1", 0), backlog=600) as silent:
+        port = silent.getsockname()[1]
+        hanging = [http(port, name=f"hang{n}") for n in range(60)]
+        database = {"kind": "redis", "url": f"redis://127.0.0.1:{port}", "timeout": "100ms"}
+        worker = start(write(tmp_path, *hanging, database, worker={"max_in_flight": 5}))
+        wait_for(lambda: worker.process().figures.get("overloaded") == 1, 40)
+        process = worker.process()
+        assert process.notes[0].startswith("Overloaded: ")
+        assert "raise worker.max_in_flight" in process.notes[0]
+        assert process.figures["late_ratio"] > 0.5
+        assert process.figures["missed"] > 0
+        assert process.figures["waiting"] > 0
+        wait_for(lambda: worker.process().figures["shed"] > 2)
+        events = load_events(worker.store, 0, NOW, kind="overload")
+        assert "raise worker.max_in_flight" in events[0].text
+        late = [one for n in range(60) for one in worker.results(f"shop/web/hang{n}") if one.reason is Reason.LATE]
+        assert late
+        assert {(one.status, one.duration_s) for one in late} == {(Status.UNKNOWN, None)}
+        # No starvation: each of the sixty was asked for real, though there is room for five a second.
+        wait_for(lambda: all(was_asked(worker.results(f"shop/web/hang{n}")) for n in range(60)), 60)
+
+
+def was_asked(results: list[Result]) -> bool:
+    return any(result.reason is Reason.DEADLINE for result in results)
+
+
+def test_blocking_kinds_run_though_hanging_targets_fill_the_room(
+    tmp_path: Path, shop: int, start: Callable[[Path], Running]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=600) as silent:
+        port = silent.getsockname()[1]
+        hanging = [http(port, name=f"hang{n}") for n in range(30)]
+        tcp = {"kind": "tcp", "url": f"tcp://127.0.0.1:{shop}"}
+        worker = start(write(tmp_path, *hanging, tcp, worker={"max_in_flight": 2}))
+        wait_for(lambda: len(worker.results("shop/web/tcp")) >= 6)
+        results = worker.results("shop/web/tcp")[1:]
+        assert {result.status for result in results} == {Status.UP}
+        assert max(result.late_ms for result in results) < 500
+
+
+@pytest.mark.slow
+def test_restart_gives_a_job_that_never_called_no_new_time(tmp_path: Path, start: Callable[[Path], Running]) -> None:
+    job = {"kind": "heartbeat", "token": "nightly-backup-0123456789", "period": "1s", "grace": "1s", "interval": "1s"}
+    path = write(tmp_path, job)
+    first = Running(load_config(path))
+    wait_for(lambda: any(result.status is Status.DOWN for result in first.results("shop/web/heartbeat")))
+    first.end()
+    second = start(path)
+    count = len(second.results("shop/web/heartbeat"))
+    wait_for(lambda: len(second.results("shop/web/heartbeat")) > count)
+    after = second.results("shop/web/heartbeat")[count:]
+    assert after[0].status is Status.DOWN
+    assert after[0].reason is Reason.STALE_TARGET
+
+
+@pytest.mark.slow
+def test_deleted_store_is_said_and_begun_anew(tmp_path: Path, shop: int, start: Callable[[Path], Running]) -> None:
+    worker = start(write(tmp_path, http(shop)))
+    wait_for(worker.results)
+    began = time.monotonic()
+    file = Path(str(worker.store.url.database))
+    first_slot = worker.results()[0].slot_ms
+    file.unlink()
+    wait_for(lambda: store_has(worker.store, "shop/web/http"))
+    assert time.monotonic() - began < 15
+    assert worker.results()[0].slot_ms > first_slot
+    wait_for(lambda: any("was deleted" in note for one in load_processes(worker.store) for note in one.notes))
+    assert any("was deleted" in event.text for event in load_events(worker.store, 0, NOW, kind="store"))

@@ -1,6 +1,8 @@
 """Conversations on the engine: several requests at once, faults of a kind, many hanging targets, names."""
 
 import gc
+import os
+import resource
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -249,3 +251,17 @@ def test_digest_credentials_are_accepted(servers: Any, read_head: Any, ask: Aski
     reading = ask(f"http://127.0.0.1:{servers.start(listen)}/", auth=auth, expect={"body": {"contains": "in"}})
     assert reading.status is Status.UP, reading
     assert reading.metrics["size_bytes"] == 2
+
+
+def test_being_out_of_descriptors_is_our_own_fault(servers: Any, answering: Any, ask: Asking) -> None:
+    port = servers.start(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"))
+    assert ask(f"http://127.0.0.1:{port}/").status is Status.UP
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest_free = os.dup(0)
+    os.close(lowest_free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, hard))
+    try:
+        reading = ask(f"http://127.0.0.1:{port}/")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert (reading.status, reading.reason) == (Status.UNKNOWN, Reason.INTERNAL)
