@@ -1,0 +1,1 @@
+"""`backwatch report`: figures for those who ask how well it went."""
