@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 
 HOST = "127.0.0.1"
 SHOP_PORTS = 8
+SHOP_ATTEMPTS = 3
 FIRST_SHOP_PORT = 18080
 # Where `python -m sample_targets break …` looks when it is told nothing (see its own help).
 SHOP_DEFAULT = Path("/tmp/backwatch-shop")  # noqa: S108 - the shop sees to it that it is its owner's
@@ -64,16 +65,11 @@ def run_demo(data: Path, port: int) -> None:
         raise Refusal(f"{data} cannot be made: {error.strerror}") from error
     journal = Journal(data / "demo.log")
     before = read_place(data)
-    place = choose_place(data, port, before)
-    (data / "place.json").write_text(json.dumps(asdict(place), indent=1) + "\n")
-    (data / "place.json").chmod(0o600)
     click.echo("Starting the sample shop …")
     try:
         with Supervisor(journal.hear) as supervisor:
-            supervisor.start(_shop(place))
+            place = _open_shop(data, port, before, journal, supervisor)
             supervisor.start(_inbox(place, data))
-            if not supervisor.wait(lambda: bool(journal.shop), SHOP_PATIENCE_S):
-                raise Refusal(f"the sample shop did not come up; see {journal.path}")
             config = _configure(data, place, journal.shop, same=place == before)
             _prepare(config, supervisor)
             started_ms = time.time_ns() // 1_000_000
@@ -94,6 +90,7 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.shop: dict[str, Any] = {}
+        self.refusal = ""
         handler = RotatingFileHandler(path, maxBytes=_LOG_BYTES, backupCount=1)
         handler.setFormatter(logging.Formatter("%(message)s"))
         self._log = logging.getLogger("backwatch.demo")
@@ -105,23 +102,28 @@ class Journal:
         if name == "shop" and line.startswith('{"ready"'):
             self.shop = json.loads(line)
             return
+        if name == "shop" and line.startswith("sample_targets: "):
+            self.refusal = line.removeprefix("sample_targets: ")
         self._log.info("%-9s | %s", name, line)
 
 
-def choose_place(data: Path, port: int, before: Place | None) -> Place:
-    """Ports that are free and folders that nobody uses; what was used before where it still can be."""
+def choose_place(data: Path, port: int, before: Place | None, *, apart: bool = False) -> Place:
+    """Ports that are free and folders that nobody uses; what was used before where it still can be.
+
+    The shop's folder is where `break` finds it by itself, unless somebody has that already, or `apart`.
+    """
     shop_data = os.environ.get("SHOP_DATA") or (before.shop_data if before else None)
     if shop_data is None:
         shop_data = str(SHOP_DEFAULT if _is_ours_to_use(SHOP_DEFAULT) else data / "shop")
     shop_data = str(Path(shop_data).absolute())
-    if _shop_runs(Path(shop_data)):
+    if apart or _shop_runs(Path(shop_data)):
         shop_data = str(data / "shop")
         if _shop_runs(Path(shop_data)):
             raise Refusal(f"a demo runs in {data} already; stop it, or choose another folder with --data")
     taken: set[int] = {port}
     shop_port = _free_row(before.shop_port if before else FIRST_SHOP_PORT, taken)
-    smtp_port = _free_port(before.smtp_port if before else 18025, taken)
-    hook_port = _free_port(before.hook_port if before else 18026, taken)
+    smtp_port = _free_port(before.smtp_port if before else 0, taken)
+    hook_port = _free_port(before.hook_port if before else 0, taken)
     return Place(
         port,
         shop_data,
@@ -174,6 +176,22 @@ def write_configuration(data: Path, place: Place, shop: Mapping[str, str]) -> st
         + "\n"
         + fill_in(body, environment)
     )
+
+
+def _open_shop(data: Path, port: int, before: Place | None, journal: Journal, supervisor: Supervisor) -> Place:
+    """A shop that runs. Another demo that starts at the same moment may take folder or ports first: then once more."""
+    for attempt in range(SHOP_ATTEMPTS):
+        place = choose_place(data, port, before, apart=attempt > 0)
+        journal.refusal = ""
+        supervisor.start(_shop(place))
+        supervisor.wait(lambda: bool(journal.shop or journal.refusal), SHOP_PATIENCE_S)
+        if journal.shop:
+            kept = data / "place.json"
+            kept.touch(mode=0o600)
+            kept.write_text(json.dumps(asdict(place), indent=1) + "\n")
+            return place
+        supervisor.drop("shop")
+    raise Refusal(f"the sample shop did not come up: {journal.refusal or f'see {journal.path}'}")
 
 
 def _configure(data: Path, place: Place, shop: Mapping[str, Any], *, same: bool) -> "Config":
@@ -328,13 +346,14 @@ def _free_row(first: int, taken: set[int]) -> int:
         row = set(range(base, base + SHOP_PORTS))
         if not row & taken and all(_is_free(port) for port in row):
             taken |= row
-            return base
+            return int(base)
     raise Refusal("there is no run of eight free ports for the sample shop")
 
 
 def _free_port(wanted: int, taken: set[int]) -> int:
+    # A new one is the system's choice: two demos that start together would both find the same fixed one free.
     port = wanted
-    while port in taken or not _is_free(port):
+    while not port or port in taken or not _is_free(port):
         with socket.socket() as listener:
             listener.bind((HOST, 0))
             port = int(listener.getsockname()[1])

@@ -1,7 +1,6 @@
 """The commands that keep something running: the dashboard alone, everything of one machine, the demo."""
 
 import errno
-import os
 import socket
 import sys
 from collections.abc import Callable
@@ -10,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dashboard.supervisor import Child, Supervisor
+from dashboard.supervisor import Child, become_supervisor
 from probes.commands.finding import Refusal, config_options, find_config, find_data, load_with, whole_loader
 
 if TYPE_CHECKING:
     from probes.config import Config
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-_NAME_WIDTH = 9
 
 
 def listen_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -92,12 +90,9 @@ def up(  # noqa: PLR0917 - click passes names
     listening += ["--i-am-behind-a-proxy"] if behind_proxy else []
     listening += [word for name in allowed_hosts for word in ("--allowed-host", name)]
     as_json = bool(context.find_root().params.get("log_json"))
-    with Supervisor(say_raw if as_json else say_with_name) as supervisor:
-        for child in own_children(config, listening, as_json=as_json):
-            supervisor.start(child)
-        if not as_json:
-            click.echo(f"Backwatch runs: http://{host}:{port}   (Ctrl-C stops it)", err=True)
-        supervisor.hold()
+    if not as_json:
+        click.echo(f"Backwatch runs: http://{host}:{port}   (Ctrl-C stops it)", err=True)
+    become_supervisor(own_children(config, listening, as_json=as_json), as_json=as_json)
 
 
 @click.command()
@@ -161,21 +156,3 @@ def refuse_taken_port(host: str, port: int) -> None:
         if error.errno == errno.EADDRINUSE:
             raise Refusal(f"port {port} on {host} is in use; choose another with --port") from error
         raise Refusal(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
-
-
-def say_with_name(name: str, line: str) -> None:
-    """A child's line, marked with its name."""
-    _write(f"{name:<{_NAME_WIDTH}} | {line}\n")
-
-
-def say_raw(_name: str, line: str) -> None:
-    """A child's line as it came."""
-    _write(f"{line}\n")
-
-
-def _write(text: str) -> None:
-    # One write a line: lines of several children do not run into each other.
-    try:
-        os.write(2, text.encode())
-    except OSError:
-        return

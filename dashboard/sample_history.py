@@ -65,7 +65,7 @@ def plan_outages(estate: Estate, now_ms: int) -> list[Outage]:
     """A few past troubles, each of the last target of its tier; tiers that are not there have none."""
     outages = []
     for tier, days_ago, minutes, status, reason, message in _PLOT:
-        root = next((target for target in reversed(estate.targets.values()) if target.tier is tier), None)
+        root = next((target for target in reversed(list(estate.targets.values())) if target.tier is tier), None)
         if root is None:
             continue
         # One instance of several does not take its dependents with it.
@@ -215,7 +215,7 @@ def incident_of(outage: Outage, estate: Estate) -> tuple[Incident, list[Incident
         told_ms=opened_ms,
         closed_as="recovered",
     )
-    title = title_of(bare, None, estate, targets)
+    title = title_of(bare, estate, targets)
     said = [
         ("comment", "Sample data: this happened in the demo's made-up past, and nobody was told.", opened_ms),
         ("opened", outage.root, opened_ms),

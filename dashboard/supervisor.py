@@ -1,5 +1,6 @@
 """Several processes as one: started in order, restarted when they die, stopped together, none left behind."""
 
+import json
 import logging
 import os
 import signal
@@ -7,8 +8,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import IO, Self
@@ -21,6 +22,7 @@ FIRST_DELAY_S = 0.5
 LONGEST_DELAY_S = 30.0
 STEADY_AFTER_S = 30.0
 
+_NAME_WIDTH = 9
 _TETHER = Path(__file__).with_name("tether.py")
 Say = Callable[[str, str], object]
 
@@ -95,6 +97,12 @@ class Supervisor:
     def start(self, child: Child) -> None:
         """Start a child and keep it running from here on."""
         self._runs[child.name] = _Run(child, self._spawn(child), time.monotonic())
+
+    def drop(self, name: str) -> None:
+        """Stop a child and look after it no more."""
+        run = self._runs.pop(name)
+        run.process.terminate()
+        _end(run, STOP_PATIENCE_S)
 
     def tend(self) -> None:
         """Look after everything once. Call it often. Raises Stopped when it is time to end."""
@@ -191,6 +199,35 @@ class Supervisor:
         self._runs.clear()
 
 
+def become_supervisor(children: Sequence[Child], *, as_json: bool) -> None:
+    """Go on as nothing but a supervisor of these children, until a signal; never returns.
+
+    The process stays the same and gives back the memory of everything that was loaded to get here.
+    """
+    told = json.dumps({"as_json": as_json, "children": [asdict(child) for child in children]})
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "dashboard.supervisor", told])  # noqa: S606 - no shell
+
+
+def say_with_name(name: str, line: str) -> None:
+    """A child's line to stderr, marked with its name."""
+    _write(f"{name:<{_NAME_WIDTH}} | {line}\n")
+
+
+def say_raw(_name: str, line: str) -> None:
+    """A child's line to stderr as it came."""
+    _write(f"{line}\n")
+
+
+def _write(text: str) -> None:
+    # One write a line: lines of several children do not run into each other.
+    try:
+        os.write(2, text.encode())
+    except OSError:
+        return
+
+
 def _end(run: _Run, patience_s: float) -> None:
     try:
         run.process.wait(patience_s)
@@ -207,3 +244,19 @@ def _say_end(code: int) -> str:
         except ValueError:
             return f"was ended by signal {-code}"
     return f"ended with code {code}"
+
+
+def main(told: str) -> None:
+    """Run what `become_supervisor` was given."""
+    from probes import logs
+
+    given = json.loads(told)
+    logs.set_up(as_json=given["as_json"])
+    with Supervisor(say_raw if given["as_json"] else say_with_name) as supervisor:
+        for child in given["children"]:
+            supervisor.start(Child(**{**child, "command": tuple(child["command"])}))
+        supervisor.hold()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -39,14 +39,22 @@ def probe(
     Exit code: 0 up, 1 degraded, 2 down, 3 unknown; the worst of all (down before unknown).
     """
     from probes.asking import ask_now
+    from probes.redact import Redactor, passwords_in
 
     # Here the answer is the table; what a loop would log beside it says the same twice.
     logging.getLogger("probes").setLevel(logging.ERROR)
-    checks = [*_of_urls(what, timeout), *_of_config(what, config_path, data_dir)]
+    checks = _of_urls(what, timeout)
+    secrets = {secret for word in what for secret in passwords_in(word)}
+    if not what or any("://" not in word for word in what):
+        config = load(config_path, data_dir)
+        checks += choose(config.estate, [word for word in what if "://" not in word])
+        secrets |= config.document.secrets
+    if not checks:
+        raise Refusal("the configuration holds no check")
     worst: list[Status] = []
     width = max(len(check.id) for check in checks)
     by_id = {check.id: check for check in checks}
-    for result in ask_now(checks):
+    for result in ask_now(checks, mask=Redactor(secrets).mask):
         worst.append(result.status)
         click.echo(json.dumps(as_object(by_id[result.check_id], result)) if as_json else as_line(result, width))
     raise SystemExit(exit_code(worst))
@@ -117,7 +125,7 @@ def _said(result: "Result") -> str:
 
 
 def _of_urls(what: Sequence[str], timeout_s: float) -> list["Check"]:
-    urls = [word for word in what if "://" in word]
+    urls = dict.fromkeys(word for word in what if "://" in word)
     if not urls:
         return []
     from probes.adhoc import AdHocError, check_of_url
@@ -130,16 +138,6 @@ def _of_urls(what: Sequence[str], timeout_s: float) -> list["Check"]:
             raise Refusal(str(error)) from error
         checks[check.id] = check
     return list(checks.values())
-
-
-def _of_config(what: Sequence[str], config_path: Path | None, data_dir: Path | None) -> list["Check"]:
-    wanted = [word for word in what if "://" not in word]
-    if what and not wanted:
-        return []
-    checks = choose(load(config_path, data_dir).estate, wanted)
-    if not checks:
-        raise Refusal("the configuration holds no check")
-    return checks
 
 
 def _iso(at_ms: int) -> str:

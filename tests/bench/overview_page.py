@@ -41,18 +41,23 @@ class Traffic:
 
     def __init__(self, page: Page) -> None:
         self.frames = 0
-        self._requests: list[Any] = []
-        page.on("requestfinished", lambda request: self._requests.append(request))  # noqa: PLW0108 - wants a function
+        self._responses: list[Any] = []
+        page.on("response", lambda response: self._responses.append(response))  # noqa: PLW0108 - wants a function
         page.on("websocket", lambda socket: socket.on("framereceived", self._frame))
 
     @property
     def answers(self) -> list[int]:
         """Bytes of each answer of our API, headers included."""
-        sizes = [request.sizes() for request in self._requests if "/api/v1/" in request.url]
-        return [max(0, one["responseBodySize"]) + max(0, one["responseHeadersSize"]) for one in sizes]
+        return [size(one) for one in self._responses if "/api/v1/" in one.url]
 
     def _frame(self, payload: str | bytes) -> None:
         self.frames += len(payload)
+
+
+def size(response: Any) -> int:
+    """Bytes of an answer, headers included. Chromium says of a 304 that it failed, and knows no sizes of it."""
+    headers = sum(len(name) + len(value) + 4 for name, value in response.all_headers().items())
+    return headers if response.status == 304 else headers + int(response.request.sizes()["responseBodySize"])
 
 
 def loads(page: Page, url: str, n: int) -> tuple[list[float], int]:

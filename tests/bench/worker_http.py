@@ -67,8 +67,8 @@ def web_server(folder: Path) -> Iterator[int]:
         yield port
 
 
-def wait_for_port(port: int) -> None:
-    for _ in range(100):
+def wait_for_port(port: int, seconds: float = 5) -> None:
+    for _ in range(int(seconds * 20)):
         with socket.socket() as one:
             if one.connect_ex(("127.0.0.1", port)) == 0:
                 return

@@ -41,7 +41,17 @@ def path_of(incidents=(), **looks):
         ({"web": DOWN}, ("s/web",), set()),
         ({"db": UNKNOWN, "app": DOWN}, ("s/app",), set()),
     ],
-    ids=str,
+    ids=[
+        "all well",
+        "database alone",
+        "everything above the database",
+        "degraded above down",
+        "degraded does not explain down",
+        "degraded explains degraded",
+        "two roots",
+        "web alone",
+        "unknown explains nothing",
+    ],
 )
 def test_roots_and_who_waits(looks, roots, waiting):
     path = path_of(**looks)

@@ -166,6 +166,8 @@ const BLOCKS = {
       const line = make("tr");
       values.forEach((value, index) => {
         const cell = fill(make("td"), value, skew);
+        // Short words stay whole; only a long one (a URL, a path) may be broken to keep the table on the page.
+        if (!cell.textContent.split(/\s+/).some((word) => word.length > 28)) cell.classList.add("words");
         cell.dataset.label = block.columns[index];
         line.append(cell);
       });
