@@ -54,7 +54,8 @@ def test_conditions_become_expectations(condition: str, expect: dict[str, Any]) 
     [
         "[STATUS] != 500", "[STATUS] < 450",
         "[IP] == 127.0.0.1", "[DOMAIN_EXPIRATION] > 720h", "nonsense",
-        "len([BODY].items) > 0", "[BODY].name == any(a, b)", "[BODY].name != a", "[BODY].name > a", "[RESPONSE_TIME] > 5",
+        "len([BODY].items) > 0", "[BODY].name == any(a, b)", "[BODY].name != a", "[BODY].name > a",
+        "[RESPONSE_TIME] > 5",
     ],
 )  # fmt: skip
 def test_conditions_without_a_meaning_are_told_and_expect_nothing(condition: str) -> None:
