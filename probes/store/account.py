@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, Engine
 
-from probes.store.buckets import read_rollups
+from probes.store.charts import count_span
 from probes.store.database import reading
 from probes.store.due import DAY_MS, HOUR_MS, day_of, hour_of
-from probes.store.rows import find_series, read_tallied
+from probes.store.rows import find_series
 from probes.store.spans import Held, load_held, plan
 from probes.store.tally import Tally
 from probes.store.uptime import Piece, Uptime, add_up, load_pieces, sum_up
@@ -92,10 +92,5 @@ def _tally(connection: Connection, ids: Sequence[int], stretches: Sequence[Perio
     tally = Tally()
     for start_ms, end_ms in stretches if ids else ():
         for span in plan(start_ms, end_ms, DAY_MS, held):
-            if span.source == "raw":
-                for row in read_tallied(connection, span.from_ms, span.to_ms, ids):
-                    tally.add(row)
-            else:
-                for row in read_rollups(connection, ids, span):
-                    tally.merge(row)
+            count_span(connection, ids, span, tally)
     return tally
