@@ -2,7 +2,6 @@
 
 import re
 import sqlite3
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -65,7 +64,7 @@ def bring_history(
     bringing.bring(kuma, progress)
     _roll_up(kuma, database, now_ms, progress)
     # Results older than the store keeps single ones count in their hours; what Kuma summed up itself comes after.
-    hours = save_past_hours(database, location, _by_hour(bringing.old))
+    hours = save_past_hours(database, location, list(bringing.old.values()))
     hours += save_past_hours(database, location, list(_hours(kuma, checks)))
     days = save_past_days(database, location, list(_sums(kuma, "stat_daily", checks, DAY_MS)))
     progress("adding up", 0, 1)
@@ -97,7 +96,7 @@ class _Bringing:
     def __init__(self, writer: ResultWriter, checks: Mapping[int, str], location: str, pruned_ms: int) -> None:
         self._writer, self._checks, self._location, self._pruned_ms = writer, checks, location, pruned_ms
         self.saved = self.seen = self.left = 0
-        self.old: list[Sum] = []
+        self.old: dict[tuple[str, int], Sum] = {}
 
     def bring(self, kuma: KumaFile, progress: Progress) -> None:
         total = kuma.count("heartbeat")
@@ -121,7 +120,9 @@ class _Bringing:
             is_up = result.status is Status.UP
             took_s = result.duration_s if is_up else None
             hour_ms = result.slot_ms - result.slot_ms % HOUR_MS
-            self.old.append(Sum(result.check_id, hour_ms, int(is_up), int(not is_up), took_s, took_s))
+            one = Sum(result.check_id, hour_ms, int(is_up), int(not is_up), took_s, took_s)
+            known = self.old.get((one.check_id, hour_ms))
+            self.old[one.check_id, hour_ms] = _add(known, one) if known else one
             return None
         self.seen += 1
         return result
@@ -145,27 +146,25 @@ def _hours(kuma: KumaFile, checks: Mapping[int, str]) -> Iterator[Sum]:
     for one in _sums(kuma, "stat_hourly", checks, HOUR_MS):
         known.add((one.check_id, one.bucket_ms))
         yield one
-    parts: dict[tuple[str, int], list[Sum]] = defaultdict(list)
+    parts: dict[tuple[str, int], Sum] = {}
     for one in _sums(kuma, "stat_minutely", checks, HOUR_MS):
-        if (one.check_id, one.bucket_ms) not in known:
-            parts[one.check_id, one.bucket_ms].append(one)
-    yield from _add(parts)
+        key = (one.check_id, one.bucket_ms)
+        if key not in known:
+            parts[key] = _add(parts[key], one) if key in parts else one
+    yield from parts.values()
 
 
-def _by_hour(sums: list[Sum]) -> list[Sum]:
-    parts: dict[tuple[str, int], list[Sum]] = defaultdict(list)
-    for one in sums:
-        parts[one.check_id, one.bucket_ms].append(one)
-    return list(_add(parts))
-
-
-def _add(parts: Mapping[tuple[str, int], list[Sum]]) -> Iterator[Sum]:
-    for (check_id, bucket_ms), several in parts.items():
-        least = min((one.min_s for one in several if one.min_s is not None), default=None)
-        greatest = max((one.max_s for one in several if one.max_s is not None), default=None)
-        yield Sum(
-            check_id, bucket_ms, sum(one.up for one in several), sum(one.down for one in several), least, greatest
-        )
+def _add(one: Sum, other: Sum) -> Sum:
+    least = [value for value in (one.min_s, other.min_s) if value is not None]
+    greatest = [value for value in (one.max_s, other.max_s) if value is not None]
+    return Sum(
+        one.check_id,
+        one.bucket_ms,
+        one.up + other.up,
+        one.down + other.down,
+        min(least, default=None),
+        max(greatest, default=None),
+    )
 
 
 def _sums(kuma: KumaFile, table: str, checks: Mapping[int, str], width_ms: int) -> Iterator[Sum]:

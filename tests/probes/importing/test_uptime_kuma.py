@@ -18,7 +18,9 @@ from probes.result import Reason, Status
 from probes.store.charts import load_series, load_uptime
 from probes.store.database import open_database
 from probes.store.integrity import db_check
+from probes.store.meta import PRUNED_MS, set_meta
 from probes.store.results import load_results
+from probes.store.schema import upgrade
 from probes.store.summary import load_summaries
 from probes.target import Check
 
@@ -408,3 +410,18 @@ def test_a_database_of_a_real_uptime_kuma_comes_over(bring: Bring) -> None:
     assert "254 results" in result.output
     for name in ("Ping", "Container", "Game", "Mongo", "SQL Server", "MQTT", "gRPC"):
         assert f"  {name}: " in result.output
+
+
+def test_results_older_than_the_store_keeps_come_as_hours(kuma: Any, bring: Bring) -> None:
+    monitor = kuma.add("monitor", name="Web", type="port", hostname="h", port=1)
+    hour = now_ms() // HOUR * HOUR - 400 * HOUR
+    kuma.beats([(monitor, hour + number * 60_000, int(number != 7), "", 10.0 + number) for number in range(60)])
+    assert bring("uptime-kuma", kuma.path, "-o", "first.yaml", "--no-history").exit_code == 0
+    config, _ = load_all(Path("first.yaml"))
+    upgrade(config.database)
+    engine = open_database(config.database)
+    set_meta(engine, PRUNED_MS, str(hour + 100 * HOUR))
+    assert "0 results, 1 hours" in bring("uptime-kuma", kuma.path, "-o", "first.yaml").output
+    (point,) = load_series(engine, "imported/web/tcp", hour - 24 * HOUR, hour + 300 * HOUR)
+    assert (point.up, point.down) == (59, 1)
+    engine.dispose()
