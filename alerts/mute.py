@@ -90,6 +90,19 @@ class Window:
         now = datetime.fromtimestamp(now_ms / 1000, UTC)
         return any(start <= now < start + timedelta(seconds=self.length_s) for start in self._starts_before(now))
 
+    def periods(self, from_ms: int, to_ms: int) -> list[tuple[int, int]]:
+        """When it is open within from_ms <= t < to_ms, cut to that, in epoch milliseconds and in order."""
+        length_ms = int(self.length_s * 1000)
+        found = set()
+        at_ms = from_ms
+        while at_ms <= to_ms + 86_400_000:
+            # Each look goes back by the length and two days, so that a step of a day misses no start.
+            starts = self._starts_before(datetime.fromtimestamp(at_ms / 1000, UTC))
+            found |= {int(start.timestamp() * 1000) for start in starts}
+            at_ms += 86_400_000
+        cut = [(max(start_ms, from_ms), min(start_ms + length_ms, to_ms)) for start_ms in sorted(found)]
+        return [(start_ms, end_ms) for start_ms, end_ms in cut if start_ms < end_ms]
+
     def _starts_before(self, now: datetime) -> Sequence[datetime]:
         zone = ZoneInfo(self.zone)
         if self.starts is not None:

@@ -63,7 +63,8 @@ def _one_check(_request: Request, check: Check) -> Response:
     newest = queries.load_newest_results(context.engine, [check.id]).get(check.id)
     summary = queries.load_all_summaries(context.engine).get(check.id)
     shown = shape.check(snapshot.checks[check.id], newest, summary)
-    return json_response({**shown, "interval_s": check.interval_s, "asks": check.probe.describe()})
+    about = {"interval_s": check.interval_s, "asks": check.probe.describe()}
+    return json_response({**shown, **shape.windows(summary), **about})
 
 
 def _series(request: Request, check: Check) -> Response:

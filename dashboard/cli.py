@@ -28,6 +28,8 @@ PLACES: Mapping[str, tuple[str, str, str]] = {
     "worker": ("probes.commands", "worker", "Run a worker."),
     "alerts": ("alerts.commands", "alerts", "Run the alert engine."),
     "dashboard": ("dashboard.running", "dashboard", "Run the dashboard."),
+    "report": ("dashboard.reporting", "report", "Uptime for those who ask for it."),
+    "import": ("probes.commands", "bring_over", "Bring checks and history over from another program."),
     "db": ("probes.commands", "db", "Look after the store."),
 }
 

@@ -43,9 +43,19 @@ def check(now: CheckNow, newest: Result | None, summary: Summary | None) -> dict
         "duration_s": finite(now.duration_s),
         "metrics": metrics(newest.metrics) if newest and not now.stale else {},
         "uptime_24h": finite(summary.uptime_24h) if summary else None,
+        "coverage_24h": finite(summary.coverage_24h) if summary else None,
         "stale": now.stale,
         "newest": utc_or_none(now.slot_ms),
         "tags": list(now.check.tags),
+    }
+
+
+def windows(summary: Summary | None) -> dict[str, float | None]:
+    """Uptime over longer windows, each beside the share of its window that was judged."""
+    return {
+        f"{what}_{window}": finite(getattr(summary, f"{what}_{window}")) if summary else None
+        for window in ("7d", "30d", "90d")
+        for what in ("uptime", "coverage")
     }
 
 

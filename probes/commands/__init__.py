@@ -4,13 +4,16 @@ import click
 
 from probes.commands.asking import probe
 from probes.commands.finding import Refusal, config_options, find_config, find_data, load, load_with, with_config
+from probes.commands.importing import bring_over
 from probes.commands.settings import config, init
-from probes.commands.working import db, worker
+from probes.commands.storing import db
+from probes.commands.working import worker
 
-commands: tuple[click.Command, ...] = (init, config, probe, worker, db)
+commands: tuple[click.Command, ...] = (init, config, probe, worker, db, bring_over)
 
 __all__ = [
     "Refusal",
+    "bring_over",
     "commands",
     "config_options",
     "find_config",

@@ -29,7 +29,7 @@ def worker(config: "Config") -> None:
 
 @click.group()
 def db() -> None:
-    """Look after the store: upgrade, backup, check."""
+    """Look after the store: upgrade, backup, check, vacuum, export, salvage."""
 
 
 @db.command("upgrade")

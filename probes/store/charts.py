@@ -21,6 +21,7 @@ RAW_MS = 2 * DAY_MS
 """Ranges up to this long are drawn from single results."""
 
 SECOND_MS, MINUTE_MS = 1000, 60_000
+_EVER_MS = 1 << 60
 STEPS_MS = (
     *(SECOND_MS * seconds for seconds in (1, 2, 5, 10, 15, 30)),
     *(MINUTE_MS * minutes for minutes in (1, 2, 5, 10, 15, 30)),
@@ -110,11 +111,17 @@ def _point(t_ms: int, tally: Tally) -> Point:
     )
 
 
+def count_span(connection: Connection, ids: Sequence[int], span: Span, tally: Tally) -> None:
+    """Count all results of a span of some series."""
+    _count(connection, ids, span, _EVER_MS, defaultdict(lambda: tally))
+
+
 __all__ = [
     "MAX_POINTS",
     "Change",
     "Point",
     "Uptime",
+    "count_span",
     "load_changes",
     "load_series",
     "load_uptime",

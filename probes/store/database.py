@@ -20,6 +20,11 @@ FILE = "file"
 """Key in a connection's `info`: the identity of the file it writes to. Ids read by it hold for that file only."""
 _LOG = "log"
 
+_DAMAGED = (
+    "the store's file is damaged: stop Backwatch; `backwatch db check` says where, `db salvage` copies what it can"
+)
+_NO_STORE = "the store's file is no SQLite database: put a backup in its place, or move it away to begin anew"
+
 
 class StoreError(Exception):
     """The store could not be read or written now; nothing of the transaction was kept. The text is for people."""
@@ -210,8 +215,8 @@ def _say_what(error: Exception) -> str:
         sqlite3.SQLITE_IOERR: "the store's file cannot be read or written: disk full, over quota or failing",
         sqlite3.SQLITE_READONLY: "the store's file is read-only",
         sqlite3.SQLITE_CANTOPEN: "the store's file cannot be opened",
-        sqlite3.SQLITE_CORRUPT: "the store's file is damaged: stop Backwatch and run `backwatch db check`",
-        sqlite3.SQLITE_NOTADB: "the store's file is no SQLite database",
+        sqlite3.SQLITE_CORRUPT: _DAMAGED,
+        sqlite3.SQLITE_NOTADB: _NO_STORE,
     }
     text = " ".join(str(cause).split())
     if code in words:

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 
-from sqlalchemy import Connection, Engine, and_, case, func, or_, select, text
+from sqlalchemy import Connection, Engine, and_, case, func, or_, select
 
+from probes.store.damage import find_damage
 from probes.store.database import is_sqlite, reading
 from probes.store.due import HOUR_MS
 from probes.store.meta import PRUNED_MS, ROLLED_MS, get_ms
@@ -33,8 +34,7 @@ def db_check(engine: Engine) -> list[str]:
 def _check_file(connection: Connection) -> list[str]:
     if not is_sqlite(connection):
         return []
-    found = list(connection.scalars(text("PRAGMA integrity_check(20)")))
-    return [] if found == ["ok"] else [f"the file is damaged: {line}" for line in found]
+    return find_damage(connection)
 
 
 def _check_orphans(connection: Connection) -> list[str]:

@@ -1,11 +1,13 @@
 """How the store is kept in health: backups, the log of SQLite, and what is to be free when rows are gone."""
 
+import shutil
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from probes.store.database import StoreError, database_file, is_sqlite, say_where, speaking
 from probes.store.integrity import db_check
@@ -82,4 +84,62 @@ def free_pages(engine: Engine, pages: int = 2000) -> None:
         connection.driver_connection.executescript(f"PRAGMA incremental_vacuum({int(pages)})")  # type: ignore[union-attr]
 
 
-__all__ = ["Checkpoint", "checkpoint", "db_backup", "db_check", "free_pages", "wal_bytes"]
+@dataclass(frozen=True, slots=True)
+class Vacuum:
+    """Size of the store's file and log in bytes before and after; `warning` where less was done than asked for."""
+
+    before_bytes: int
+    after_bytes: int
+    warning: str = ""
+
+
+def vacuum(engine: Engine, *, full: bool, progress: Callable[[str, int, int], object]) -> Vacuum:
+    """Give pages without rows back to the file system, in pieces beside a running worker.
+
+    `full` writes the whole file anew, which needs its size twice on the disk and keeps writers out meanwhile. On a
+    server it is VACUUM (ANALYZE). Raises StoreError.
+    """
+    file = database_file(engine)
+    if file is None:
+        with speaking(engine), engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(text("VACUUM (FULL, ANALYZE)" if full else "VACUUM (ANALYZE)"))
+        return Vacuum(0, 0)
+    before = file.stat().st_size + wal_bytes(engine)
+    if full:
+        _refuse_without_room(file, before)
+        with speaking(engine), closing(engine.raw_connection()) as connection:
+            connection.cursor().execute("VACUUM").close()
+    else:
+        _free_all(engine, progress)
+    with speaking(engine), closing(engine.raw_connection()) as connection:
+        busy = connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+    words = "a reader holds the log open: the file shrinks when it is gone" if busy else ""
+    return Vacuum(before, file.stat().st_size + wal_bytes(engine), words)
+
+
+def _free_all(engine: Engine, progress: Callable[[str, int, int], object]) -> None:
+    total = left = _free_count(engine)
+    while left:
+        free_pages(engine)
+        now_left = _free_count(engine)
+        progress("freeing pages", total - now_left, total)
+        if now_left >= left:
+            return  # a file of another making, which only a full vacuum shrinks
+        left = now_left
+
+
+def _free_count(engine: Engine) -> int:
+    with speaking(engine), closing(engine.raw_connection()) as connection:
+        return int(connection.cursor().execute("PRAGMA freelist_count").fetchone()[0])
+
+
+def _refuse_without_room(file: Path, size: int) -> None:
+    free = shutil.disk_usage(file.parent).free
+    if free < 2 * size + (64 << 20):
+        raise StoreError(
+            f"writing {file} anew needs {2 * size / 1e6:.0f} MB beside it, {free / 1e6:.0f} MB are free: "
+            "without --full pages are freed in place"
+        )
+
+
+__all__ = ["Checkpoint", "checkpoint", "db_backup", "db_check", "free_pages", "vacuum", "wal_bytes"]

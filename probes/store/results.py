@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, func, select
 
 from probes.result import Result
 from probes.store import due
@@ -14,7 +14,7 @@ from probes.store.interning import Interning
 from probes.store.meta import PRUNED_MS, ROLLED_MS, get_ms
 from probes.store.newest import update_states
 from probes.store.rows import HotRow, find_series, to_result, to_row, with_names
-from probes.store.tables import hot, within
+from probes.store.tables import SERIES_BITS, hot, within
 
 
 class ResultWriter:
@@ -84,6 +84,20 @@ def load_results(  # noqa: PLR0917
         )
         rows = connection.execute(query.limit(limit) if limit is not None else query).fetchall() if ids else []
     return [to_result(row) for row in rows]
+
+
+def load_all_results(engine: Engine, from_ms: int, to_ms: int) -> list[Result]:
+    """Results of every check with from_ms <= slot_ms < to_ms, in slot order; ask for short times."""
+    with reading(engine) as connection:
+        rows = connection.execute(with_names().where(within(from_ms, to_ms)).order_by(hot.c.id)).fetchall()
+    return [to_result(row) for row in rows]
+
+
+def first_result_ms(engine: Engine) -> int | None:
+    """The slot of the oldest single result."""
+    with reading(engine) as connection:
+        key: int | None = connection.scalar(select(func.min(hot.c.id)))
+    return None if key is None else key >> SERIES_BITS
 
 
 def load_fresh_results(engine: Engine, seen: Mapping[tuple[str, str], int]) -> list[Result]:

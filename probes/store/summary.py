@@ -30,7 +30,8 @@ class Summary:
     """A check at a location over the last days, up to now; None where nothing was judged.
 
     `bars` are 90 UTC days and `sparkline` 24 hours of median latency in seconds, oldest first; the last bar is today.
-    Coverage is the share of the results that its usual rhythm would have brought since its first one.
+    Coverage is the share of the results that its usual rhythm would have brought in the whole window, whether it was
+    watched all that time or not; None before its first hour is over.
     """
 
     uptime_24h: float | None
@@ -113,14 +114,16 @@ def summarise(
 def _window(newest_first: Sequence[Counts | None], newest_share: float = 1.0) -> tuple[int, int, int]:
     """(ok, judged, expected) of hours or days; the newest has only `newest_share` of its time behind it.
 
-    Nothing is expected before the oldest that has results, and of that one no more than it has.
+    As much is expected of every other one, those before the first result as well.
     """
     totals = [sum(counts) if counts else 0 for counts in newest_first]
-    oldest = max((age for age, total in enumerate(totals) if total), default=None)
-    if oldest is None:
+    filled = [age for age, total in enumerate(totals) if total]
+    if not filled:
         return 0, 0, 0
-    usual = median([total for total in totals[1 : oldest + 1] if total] or [totals[0]])
-    expected = totals[oldest] if oldest == 0 else usual * (newest_share + oldest - 1) + totals[oldest]
+    # The oldest began somewhere within its time, and the newest is not over: neither says what is usual.
+    whole = [totals[age] for age in filled[:-1] if age > 0]
+    usual = median(whole) if whole else max(totals[filled[-1]], totals[0] / newest_share)
+    expected = usual * (newest_share + len(totals) - 1)
     present = [counts for counts in newest_first if counts]
     judged = sum(sum(counts[:3]) for counts in present)
     return sum(counts[0] + counts[1] for counts in present), judged, round(expected)
@@ -161,8 +164,8 @@ def _to_summary(row: Any, fresh: Mapping[int, Counts], newest_ms: int) -> Summar
     for name in _WINDOWS:
         was_ok, was_judged, expected = json.loads(getattr(row, name) or "[0, 0, 0]")
         ratios[name] = (was_ok + ok) / (was_judged + judged) if was_judged + judged else None
-        expected += sum(counts)
-        covered = min(1.0, (was_judged + judged) / expected) if expected else None
+        # Nothing is known of the usual rhythm before an hour of it is counted.
+        covered = min(1.0, (was_judged + judged) / (expected + sum(counts))) if expected else None
         ratios[name.replace("uptime", "coverage")] = covered
     return Summary(
         **ratios,

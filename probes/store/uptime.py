@@ -1,7 +1,7 @@
 """How much of the time did a check's target serve, and how much of that time do we know about?"""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -9,21 +9,21 @@ from sqlalchemy import Connection, Engine, func, select
 
 from probes.store.buckets import read_rollups
 from probes.store.database import reading
-from probes.store.due import DAY_MS, HOUR_MS, hour_of
+from probes.store.due import DAY_MS, HOUR_MS
 from probes.store.rows import find_series
 from probes.store.spans import Held, Span, load_held, plan
 from probes.store.tables import hot, within
 
 _COUNTS = ("bucket_ms", "up", "degraded", "down", "unknown")
-_BEFORE_MS = 7 * DAY_MS
 
 
 @dataclass(frozen=True, slots=True)
 class Uptime:
-    """`ok` of `judged` results; `expected` is how many there would be had we never been away.
+    """`ok` of `judged` results; `expected` is how many the whole range would have at the check's usual rhythm.
 
     Degraded serves, so it is ok; unknown is neither ok nor judged. `covered` counts judged results up to what was
-    expected in their hour, so that the faster rhythm of an outage does not hide a gap of ours.
+    expected in their hour, so that the faster rhythm of an outage does not hide a gap of ours. Time before the first
+    result is expected like any other: 14 days of results are 16 % of 90 days, and uptime must not look like more.
     """
 
     ok: int = 0
@@ -69,29 +69,28 @@ def load_uptime(
     with reading(engine) as connection:
         held = load_held(connection)
         ids = find_series(connection, check_id, location)
-        parts = [_load_pieces(connection, series_id, from_ms, to_ms, held) for series_id in ids]
-        known = [_is_known_before(connection, series_id, from_ms, held) for series_id in ids]
+        parts = [load_pieces(connection, series_id, from_ms, to_ms, held) for series_id in ids]
+    return sum_up(add_up(pieces, to_ms - from_ms, interval_s) for pieces in parts)
+
+
+def sum_up(parts: Iterable[Uptime]) -> Uptime:
+    """Several uptimes as one: every result counts the same."""
     total = Uptime()
-    for pieces, was_known in zip(parts, known, strict=True):
-        one = add_up(pieces, from_ms, to_ms, interval_s=interval_s, was_known=was_known)
+    for one in parts:
         total = Uptime(
             total.ok + one.ok, total.judged + one.judged, total.expected + one.expected, total.covered + one.covered
         )
     return total
 
 
-def add_up(
-    pieces: Mapping[int, Piece] | list[Piece], from_ms: int, to_ms: int, *, interval_s: float | None, was_known: bool
-) -> Uptime:
-    """The uptime of one series. Nothing is expected before its first result, unless it `was_known` before the range."""
-    parts = list(pieces.values()) if isinstance(pieces, Mapping) else pieces
-    filled = [piece for piece in parts if piece.n]
+def add_up(pieces: Sequence[Piece], length_ms: int, interval_s: float | None = None) -> Uptime:
+    """The uptime of one series over a time of this length; nothing at all where it has no result in it."""
+    filled = [piece for piece in pieces if piece.n]
     if not filled:
         return Uptime()
     per_ms = 1 / (interval_s * 1000) if interval_s else _usual_rate(filled)
-    begin_ms = from_ms if was_known else min(piece.from_ms for piece in filled)
     # The newest run may still be on its way.
-    expected = max(0, int((to_ms - begin_ms) * per_ms + 0.5) - 1)
+    expected = max(0, int(length_ms * per_ms + 0.5) - 1)
     covered = sum(min(piece.judged, (piece.to_ms - piece.from_ms) * per_ms) for piece in filled)
     judged = sum(piece.judged for piece in filled)
     return Uptime(sum(piece.ok for piece in filled), judged, max(expected, 1), int(covered + 0.5))
@@ -102,7 +101,8 @@ def _usual_rate(filled: list[Piece]) -> float:
     return median(piece.n / (piece.to_ms - piece.from_ms) for piece in whole or filled)
 
 
-def _load_pieces(connection: Connection, series_id: int, from_ms: int, to_ms: int, held: Held) -> list[Piece]:
+def load_pieces(connection: Connection, series_id: int, from_ms: int, to_ms: int, held: Held) -> list[Piece]:
+    """Counts of a series by hour, or by day where no hours are held any more; in order."""
     pieces: list[Piece] = []
     for span in plan(from_ms, to_ms, HOUR_MS, held):
         pieces += _read_raw(connection, series_id, span) if span.source == "raw" else _read(connection, series_id, span)
@@ -143,12 +143,3 @@ def _read_raw(connection: Connection, series_id: int, span: Span) -> list[Piece]
         )
         for hour_ms, (up, degraded, down, unknown) in sorted(counts.items())
     ]
-
-
-def _is_known_before(connection: Connection, series_id: int, from_ms: int, held: Held) -> bool:
-    before = plan(hour_of(from_ms) - _BEFORE_MS, hour_of(from_ms), DAY_MS, held)
-    spans = [span for span in before if span.source != "raw"]
-    if any(read_rollups(connection, [series_id], span, ("n",)) for span in spans):
-        return True
-    edge_ms = max(hour_of(from_ms), 0) if held.rolled_ms > from_ms else max(held.rolled_ms, from_ms - DAY_MS)
-    return bool(_read_raw(connection, series_id, Span("raw", edge_ms, from_ms)))

@@ -314,6 +314,28 @@ def test_summary_is_what_was_measured_with_the_open_hour(engine: Engine) -> None
     assert found.p95_s == pytest.approx(day[math.floor(0.95 * (len(day) - 1))], rel=0.0101)
 
 
+def test_a_check_with_14_days_of_history_covers_a_sixth_of_90_days(engine: Engine) -> None:
+    up = [replace(one, status=Status.UP, reason=None, message="") for one in make_results(14)]
+    now = T0 + 14 * DAY + 3 * MINUTE
+    ResultWriter(engine).save(up)
+    roll_up(engine, now)
+    write_summaries(engine, now)
+    uptime, summary = load_uptime(engine, CHECK, now - 90 * DAY, now), load_summaries(engine)[CHECK, "default"]
+    assert uptime.ratio == summary.uptime_90d == 1.0
+    assert uptime.coverage == pytest.approx(14 / 90, abs=0.002)
+    assert summary.coverage_90d == pytest.approx(14 / 90, abs=0.002)
+    assert summary.coverage_7d == pytest.approx(1.0, abs=0.002)
+
+
+def test_a_check_of_two_hours_covers_a_twelfth_of_a_day(engine: Engine) -> None:
+    ResultWriter(engine).save([one for one in make_results(1) if one.slot_ms < T0 + 2 * HOUR])
+    roll_up(engine, T0 + 2 * HOUR + 3 * MINUTE)
+    write_summaries(engine, T0 + 2 * HOUR + 3 * MINUTE)
+    found = load_summaries(engine)[CHECK, "default"]
+    assert found.coverage_24h == pytest.approx(2 / 24, abs=0.01)
+    assert found.coverage_90d == pytest.approx(2 / 24 / 90, abs=0.0002)
+
+
 def test_summary_counts_on_while_results_come_in(engine: Engine) -> None:
     results = make_results(1.9, every_ms=MINUTE)
     writer, now = ResultWriter(engine), T0 + int(1.2 * DAY)
@@ -339,7 +361,7 @@ def test_summary_shows_our_own_gap_as_not_covered(engine: Engine) -> None:
     roll_up(engine, T0 + 10 * DAY + 3 * MINUTE)
     write_summaries(engine, T0 + 10 * DAY + 3 * MINUTE)
     found = load_summaries(engine)[CHECK, "default"]
-    assert found.coverage_30d == pytest.approx(0.79, abs=0.02)
+    assert found.coverage_7d == pytest.approx((5 * 288) / (7 * 288), abs=0.02)
 
 
 def uptime_of(results: list[Result]) -> float:

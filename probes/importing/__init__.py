@@ -1,0 +1,1 @@
+"""Bringing over from other monitoring programs: their checks as configuration, their history into the store."""
