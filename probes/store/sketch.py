@@ -6,7 +6,8 @@ gamma = (1 + a) / (1 - a), and its middle 2 gamma^i / (gamma + 1) is within a of
 """
 
 import math
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 RELATIVE_ERROR = 0.01
@@ -40,6 +41,16 @@ class Sketch:
         else:
             bucket = bucket_of(us)
             self._buckets[bucket] = self._buckets.get(bucket, 0) + 1
+
+    def add_all(self, durations_us: Sequence[int]) -> None:
+        """Count many durations."""
+        self.n += len(durations_us)
+        if min(durations_us, default=1) < 1:
+            some = [us for us in durations_us if us >= 1]
+            self._zeros += len(durations_us) - len(some)
+            durations_us = some
+        for bucket, count in Counter(map(bucket_of, durations_us)).items():
+            self._buckets[bucket] = self._buckets.get(bucket, 0) + count
 
     def merge(self, other: "Sketch") -> None:
         """Count everything the other sketch has counted."""
