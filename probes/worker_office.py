@@ -19,9 +19,7 @@ from probes.store.asks import load_pushes_after, take_run_requests
 from probes.store.events import record_event
 from probes.store.maintenance import checkpoint
 from probes.store.processes import Process, beat, load_processes
-from probes.store.retention import prune
-from probes.store.rollups import roll_up
-from probes.store.summary import write_summaries
+from probes.store.upkeep import Upkeep, is_due
 from probes.writer import Writer
 
 if TYPE_CHECKING:
@@ -45,7 +43,8 @@ class WorkerOffice:
         self._last_count = (time.monotonic(), 0)
         self._watch = ConfigWatch(config, self._take_config)
         self._restart_note = ""
-        self._summarised = False
+        self._upkeep = Upkeep(config.database)
+        self._kept_up = False
         self._warning = ""
         self._desk = Chores(
             "desk",
@@ -56,7 +55,7 @@ class WorkerOffice:
         )
         self._maintenance = Chores(
             "maintenance",
-            Chore("rolling up results", 300.0, self._roll_up),
+            Chore("packing results", 300.0, self._keep_up),
             Chore("checkpointing the store", 60.0, self._checkpoint),
         )
 
@@ -78,6 +77,7 @@ class WorkerOffice:
     def close(self) -> None:
         """End the threads and write the last process row."""
         self._desk.stop()
+        self._upkeep.stop()
         self._maintenance.stop()
         try:
             self._beat()
@@ -130,12 +130,10 @@ class WorkerOffice:
         log.info("configuration reloaded: %d checks", len(config.estate.checks))
         record_event(self._database, now_ms(), "config", f"configuration reloaded: {len(config.estate.checks)} checks")
 
-    def _roll_up(self) -> None:
-        rolled = roll_up(self._database, now_ms())
-        if rolled or not self._summarised:
-            prune(self._database, self._config.retention, now_ms())
-            write_summaries(self._database, now_ms())
-            self._summarised = True
+    def _keep_up(self) -> None:
+        if is_due(self._database, now_ms()) or not self._kept_up:
+            self._upkeep.run(self._config.retention, now_ms())
+            self._kept_up = True
 
     def _checkpoint(self) -> None:
         self._warning = checkpoint(self._database).warning

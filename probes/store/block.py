@@ -1,9 +1,9 @@
 """How does an hour of results of one check become a few bytes a result, and back?
 
-A byte of version, then one deflate stream: how many results, the step of durations, then what describes the columns,
-then the columns. One that never changes is its value; another is what each value differs by from the one before or
-from the least, the lowest byte of all first, then the next: bytes that are alike stand together, and deflate finds
-them. The total is stored as what the phases leave of it. Pure: no I/O.
+A byte of version, then one zlib stream, whose checksum finds damage: how many results, the step of durations, then what
+describes the columns, then the columns. One that never changes is its value; another is what each value differs by from
+the one before or from the least, the lowest byte of all first, then the next: bytes that are alike stand together, and
+deflate finds them. The total is stored as what the phases leave of it. Pure: no I/O.
 """
 
 import sys
@@ -60,8 +60,10 @@ def unpack(data: bytes | memoryview, hour_ms: int) -> Columns:
 def _unpack(data: bytes, hour_ms: int) -> Columns:
     if not data or data[0] != VERSION:
         raise BlockError(f"a block of version {data[0] if data else '?'}, this program knows {VERSION}")
-    read = _Reader(zlib.decompress(data[1:], -15))
+    read = _Reader(zlib.decompress(data[1:]))
     read.n = read.number()
+    if not read.n:
+        raise BlockError("a block of nothing")
     read.number()  # the step: durations are stored in microseconds, and say by themselves what divides them
     slots = [hour_ms + offset for offset in read.whole()]
     status, code, late_ms, error_id = read.whole(), read.column(), read.whole(), read.column()
@@ -147,7 +149,7 @@ class _Writer:
         self._head = bytearray()
         self.number(size)
         whole += self._head + head + self._body
-        squeeze = zlib.compressobj(9, zlib.DEFLATED, -15, 9)
+        squeeze = zlib.compressobj(9, zlib.DEFLATED, 15, 9)
         return bytes([VERSION]) + squeeze.compress(bytes(whole)) + squeeze.flush()
 
     def _kept_simple(self, column: Sequence[int | None], present: Sequence[int]) -> bool:
@@ -298,6 +300,8 @@ def _power_of_ten(values: Sequence[float]) -> int | None:
         return None
     for power in range(_MAX_POWER + 1):
         scale = 10**power
+        if round(values[0] * scale) / scale != values[0]:
+            continue
         scaled = [round(value * scale) for value in values]
         if all(whole / scale == value for whole, value in zip(scaled, values, strict=True)):
             return power if max(map(abs, scaled)) < _MAX_EXACT else None

@@ -101,9 +101,8 @@ class Columns:
             those = other.metrics.get(name) or nothing
             both = ours + [those[index] if those else None for index in new]
             metrics[name] = [both[index] for index in order]
-        return Columns(
-            *joined, {name: values for name, values in metrics.items() if any(v is not None for v in values)}
-        )
+        kept = {name: values for name, values in metrics.items() if any(value is not None for value in values)}
+        return Columns.made(joined, kept)
 
     def _texts(self) -> Iterable[str | None]:
         if not self.metrics:

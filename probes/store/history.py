@@ -4,13 +4,14 @@ Results before `HOT_MS` lie in blocks, and beside them in `hot` those that came 
 there on lie in `hot`. What is hot is read first: should an hour be packed and deleted meanwhile, its blocks are there.
 """
 
+import logging
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
 from sqlalchemy import Column, Connection, func, select
 
-from probes.store.block import unpack
+from probes.store.block import BlockError, unpack
 from probes.store.columns import Columns
 from probes.store.due import HOUR_MS, hour_of
 from probes.store.meta import HOT_MS, PRUNED_MS, get_ms
@@ -18,6 +19,8 @@ from probes.store.rows import HotRow
 from probes.store.tables import SERIES_BITS, block, block_key, hot, key_of, within
 
 HOT_COLUMNS = tuple(hot.c[name] for name in HotRow._fields)
+
+log = logging.getLogger(__name__)
 
 _CHUNK = 500
 _MASK = (1 << SERIES_BITS) - 1
@@ -87,8 +90,7 @@ def without_packed(connection: Connection, rows: Sequence[HotRow]) -> list[HotRo
     keys = sorted({block_key(row.slot_ms, row.series_id) for row in rows if row.slot_ms < hot_ms})
     packed: set[int] = set()
     for key, _, data in read_blocks_of(connection, keys):
-        hour_ms, series_id = (key >> SERIES_BITS) * HOUR_MS, key & _MASK
-        packed.update(key_of(slot_ms, series_id) for slot_ms in unpack(data, hour_ms).slots)
+        packed.update(key_of(slot_ms, key & _MASK) for slot_ms in unpack_readable(key, data).slots)
     return [row for row in rows if row.id not in packed] if packed else list(rows)
 
 
@@ -98,6 +100,15 @@ def read_blocks_of(connection: Connection, keys: Sequence[int]) -> Iterator[tupl
         query = select(block).where(block.c.id.in_(keys[start : start + _CHUNK])).order_by(block.c.id)
         for key, n, data in connection.execute(query).fetchall():
             yield key, n, bytes(data)
+
+
+def unpack_readable(key: int, data: bytes) -> Columns:
+    """The results of a block; none where it is damaged, which the log and `backwatch db check` say."""
+    try:
+        return unpack(data, (key >> SERIES_BITS) * HOUR_MS)
+    except BlockError as error:
+        log.error("block %d is left out: %s", key, error)
+        return Columns()
 
 
 def read_hour_blocks(connection: Connection, hour_ms: int) -> list[tuple[int, int, bytes]]:
@@ -161,7 +172,7 @@ def _read_blocks(
         keys = [block_key(hour_ms, series_id) for hour_ms in hours for series_id in sorted(ids)]
         found = read_blocks_of(connection, keys)
     for key, _, data in found:
-        columns = unpack(data, (key >> SERIES_BITS) * HOUR_MS)
+        columns = unpack_readable(key, data)
         inside = columns.part(bisect_left(columns.slots, from_ms), bisect_left(columns.slots, to_ms))
         if len(inside):
             yield key & _MASK, inside

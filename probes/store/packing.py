@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy import Connection, Engine, delete, func, select, text
 
 from probes.store import due
-from probes.store.block import pack, unpack
+from probes.store.block import pack
 from probes.store.columns import Columns
 from probes.store.database import is_sqlite, put_rows, reading, writing
 from probes.store.due import HOUR_MS, hour_of
-from probes.store.history import HOT_COLUMNS, read_blocks_of
+from probes.store.history import HOT_COLUMNS, read_blocks_of, unpack_readable
 from probes.store.meta import HOT_MS, ROLLED_MS, UNPACKED_MS, get_ms, put
 from probes.store.rows import HotRow
 from probes.store.tables import SERIES_BITS, block, block_key, hot, key_of, meta, rollup_h, within
@@ -140,7 +140,7 @@ def _pack_slice(engine: Engine, hour_ms: int, rows: Mapping[int, Sequence[HotRow
         before = {key: data for key, _, data in read_blocks_of(connection, keys)}
         packed: dict[int, Columns] = {}
         for key in keys:
-            known = unpack(before[key], hour_ms) if key in before else Columns()
+            known = unpack_readable(key, before[key]) if key in before else Columns()
             merged = known.merged(Columns.of_rows(rows[key & _MASK]).rounded())
             if len(merged) > len(known):
                 packed[key] = merged
