@@ -49,7 +49,10 @@ def set_up(*, as_json: bool = False, level: int = logging.INFO) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines() if as_json else PlainLines(_PLAIN))
     root = logging.getLogger()
-    root.handlers[:] = _handlers[:] = [handler]
+    for former in _handlers:
+        root.removeHandler(former)
+    root.addHandler(handler)
+    _handlers[:] = [handler]
     root.setLevel(level)
     # Each migration's step, and each request of a driver, is of no use to an operator.
     for chatty in ("alembic", "urllib3", "mail.log", "asyncio"):

@@ -5,6 +5,7 @@ import itertools
 import logging
 import os
 import select
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -39,6 +40,7 @@ class Loop:
         self._inbox: deque[Callable[[], object]] = deque()
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll.register(self._bell, READABLE)
+        self._bell_lock = threading.RLock()  # re-entrant: a signal handler may ring while its thread is ringing
         self._stopped = False
         self.after_turn: list[Callable[[], object]] = []
 
@@ -58,9 +60,11 @@ class Loop:
         return self.call_at(self.time() + delay_s, call)
 
     def call_soon(self, call: Callable[[], object]) -> None:
-        """Call once in the next turn. Safe from any thread and from a signal handler."""
+        """Call once in the next turn. Safe from any thread and from a signal handler; nothing happens after `close`."""
         self._inbox.append(call)
-        os.eventfd_write(self._bell, 1)
+        with self._bell_lock:
+            if self._bell >= 0:
+                os.eventfd_write(self._bell, 1)
 
     def watch(self, fd: int, events: int, on_event: Callable[[int], object]) -> None:
         """Call with the epoll event mask whenever a descriptor is ready; watching it again changes what is watched."""
@@ -111,7 +115,10 @@ class Loop:
     def close(self) -> None:
         """Release the descriptors."""
         self._epoll.close()
-        os.close(self._bell)
+        # A thread that ends later must not ring a descriptor that is somebody else's by then.
+        with self._bell_lock:
+            os.close(self._bell)
+            self._bell = -1
 
     def _wait_s(self, at_most_s: float) -> float:
         while self._timers and self._timers[0][2].call is None:

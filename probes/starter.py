@@ -52,7 +52,6 @@ KNOWN = (
         "memcached", "Memcached", Tier.CACHE, 11211,
         "{kind: memcached, url: 'memcached://127.0.0.1:11211', "
         "expect: {hit_ratio: {degraded: {below: 0.8, for: 3 of 5}}}}",
-        "pymemcache", "memcached",
     ),
     Service("rabbitmq", "RabbitMQ", Tier.QUEUE, 5672, "{kind: tcp, url: 'tcp://127.0.0.1:5672'}"),
 )  # fmt: skip

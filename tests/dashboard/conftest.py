@@ -101,7 +101,7 @@ def shop(estate: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     estate.break_database(made)
     estate.open_incident(made)
     estate.beat_all(made)
-    with serving(made) as served:
+    with estate.going_on(made), serving(made) as served:
         yield served
 
 

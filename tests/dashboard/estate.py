@@ -3,8 +3,10 @@
 import json
 import math
 import random
+import threading
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from probes.config import load_config
 from probes.result import Phases, Reason, Result, Status
 from probes.store.database import open_database, writing
 from probes.store.processes import Process, beat
-from probes.store.results import ResultWriter
+from probes.store.results import ResultWriter, load_results
 from probes.store.rollups import roll_up
 from probes.store.schema import upgrade
 from probes.store.summary import write_summaries
@@ -240,6 +242,26 @@ def break_database(made: Made) -> None:
             "shop/web-1/front": slow,
         },
     )
+
+
+@contextmanager
+def going_on(made: Made, every_s: float = 10.0) -> Iterator[None]:
+    """Meanwhile every check answers again as it did last: results must not grow stale while a page is looked at."""
+    stop = threading.Event()
+
+    def go_on() -> None:
+        writer = ResultWriter(made.engine)
+        while not stop.wait(every_s):
+            at_ms = now_ms()
+            newest = [load_results(made.engine, check_id, 0, at_ms + 1, limit=1) for check_id in checks_of(made)]
+            writer.save([replace(one, slot_ms=at_ms, started_ms=at_ms) for found in newest for one in found])
+            beat_all(made)
+
+    thread = threading.Thread(target=go_on, name="going-on")
+    thread.start()
+    yield
+    stop.set()
+    thread.join()
 
 
 def open_incident(made: Made, root: str = "shop/db", said: str = "connection refused by 127.0.0.1:5432") -> str:

@@ -101,6 +101,9 @@ class Rig:
         assert done.returncode == 0, f"{words}: {done.stdout}\n{done.stderr}"
         return done.stdout
 
+    def checks(self) -> list[dict[str, Any]]:
+        return list(json.loads(self.ask("status", "--json"))["checks"])
+
     def stop(self) -> None:
         for process in self.running.values():
             process.terminate()
@@ -126,9 +129,10 @@ def wait(what: str, seconds: float, true: Callable[[], bool], rig: Rig) -> None:
 
 def test_killed_twenty_times_in_an_outage_it_tells_once(rig: Rig, scene: Scene) -> None:
     dice = random.Random()
+    rig.ask("db", "upgrade")
     for role in ("worker", "alerts"):
         rig.start(role)
-    wait("first results", 30, lambda: json.loads(rig.ask("status", "--json"))["checks"][-1]["status"] == "up", rig)
+    wait("first results", 30, lambda: all(check["status"] == "up" for check in rig.checks()), rig)
 
     scene.broken = True
     for number in range(KILLS):
