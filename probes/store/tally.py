@@ -6,9 +6,9 @@ deadline: neither says how fast the target is. What came back too late (value_li
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Row
 
@@ -17,7 +17,9 @@ from probes.store.columns import PHASES, Columns
 from probes.store.rows import find_texts, to_s
 from probes.store.sketch import Sketch
 
-_DOWN, _UNKNOWN = 2, 3
+_DOWN = 2
+
+Value = TypeVar("Value", int, int | None)
 
 
 @dataclass(slots=True)
@@ -49,9 +51,9 @@ class Tally:
 
     def add(self, columns: Columns, reasons: Mapping[int, str]) -> None:
         """Count results; `reasons` are the words of the errors they name."""
-        for status, count in Counter(columns.status).items():
+        for status, count in _count(columns.status):
             self.counts[status] += count
-        for code, count in Counter(columns.code).items():
+        for code, count in _count(columns.code):
             if code is not None:
                 self.codes[code] = self.codes.get(code, 0) + count
         heard = _answers(columns, reasons)
@@ -60,7 +62,8 @@ class Tally:
             self.sketch.add_all(totals)
             self._widen(min(totals), max(totals))
             for index, name in enumerate(PHASES):
-                self.phases[index] += sum(filter(None, getattr(heard, name)))
+                phase = getattr(heard, name)
+                self.phases[index] += sum(phase) if None not in phase else sum(filter(None, phase))
         for name, values in columns.metrics.items():
             present = [value for value in values if value is not None]
             if present:
@@ -135,6 +138,13 @@ def find_reasons(connection: Connection, parts: Iterable[Columns]) -> dict[int, 
     """The words of all errors that some results name, by their ids."""
     ids = {error_id for columns in parts for error_id in set(columns.error_id) if error_id is not None}
     return {error_id: reason for error_id, (reason, _) in find_texts(connection, ids).items()}
+
+
+def _count(values: Sequence[Value]) -> Iterable[tuple[Value, int]]:
+    # Mostly all of them are the same, and Counter takes its time.
+    if values and values.count(values[0]) == len(values):
+        return [(values[0], len(values))]
+    return Counter(values).items()
 
 
 def _answers(columns: Columns, reasons: Mapping[int, str]) -> Columns:
