@@ -7,15 +7,16 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import pytest
+from alembic import command
 from sqlalchemy import Engine, func, select, text
 
 from probes.result import Phases, Reason, Result, Status
-from probes.store import due, packing, results, retention, rollups, upkeep
+from probes.store import due, packing, results, retention, rollups, schema, upkeep
 from probes.store.charts import load_changes, load_series, load_uptime
 from probes.store.database import StoreError, open_database, reading, writing
 from probes.store.history import first_ms
 from probes.store.integrity import db_check
-from probes.store.meta import HOT_MS, UNPACKED_MS, get_meta, get_ms, set_meta
+from probes.store.meta import HOT_MS, ROLLED_MS, UNPACKED_MS, get_meta, get_ms, set_meta
 from probes.store.results import ResultWriter, load_fresh_results, load_results
 from probes.store.retention import prune
 from probes.store.rollups import roll_up
@@ -293,6 +294,26 @@ def test_store_of_the_first_release_is_packed(engine: Engine) -> None:
     assert get_meta(engine, UNPACKED_MS) is None
     assert not upkeep.is_due(engine, T0 + 20 * HOUR + 3 * MINUTE)
     assert db_check(engine) == []
+
+
+def test_database_made_before_blocks_is_upgraded_and_packed(url: str) -> None:
+    engine, given = open_database(url), make_results(20)
+    with writing(engine) as connection:
+        config = schema._config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0002")
+    ResultWriter(engine).save(given)
+    set_meta(engine, ROLLED_MS, str(T0 + 20 * HOUR))
+    done = upgrade(url)
+    assert done.before == "0002"
+    expected = [one for one in given if one.check_id == CHECKS[2]]
+    assert load_results(engine, CHECKS[2], 0, 2**53, newest_first=False) == expected
+    assert roll_up(engine, T0 + 20 * HOUR + 3 * MINUTE) == 20
+    assert load_results(engine, CHECKS[2], 0, 2**53, newest_first=False) == expected
+    with reading(engine) as connection:
+        assert connection.scalar(select(func.min(hot.c.slot_ms))) == T0 + 18 * HOUR
+    assert db_check(engine) == []
+    engine.dispose()
 
 
 def test_damaged_block_is_left_out_and_said(packed: Engine, caplog: pytest.LogCaptureFixture) -> None:
