@@ -24,9 +24,7 @@ from probes.store.file_watch import FileWatch
 from probes.store.first_seen import remember_first_seen
 from probes.store.maintenance import checkpoint
 from probes.store.processes import Process, beat, load_processes
-from probes.store.retention import prune
-from probes.store.rollups import roll_up
-from probes.store.summary import write_summaries
+from probes.store.upkeep import Upkeep, is_due
 from probes.writer import Writer
 
 if TYPE_CHECKING:
@@ -52,7 +50,8 @@ class WorkerOffice:
         self._last_count = (time.monotonic(), 0)
         self._watch = ConfigWatch(config, self._take_config)
         self._restart_note = ""
-        self._summarised = False
+        self._upkeep = Upkeep(config.database)
+        self._kept_up = False
         self._book = FactBook()
         self._untold: list[Change] = []
         self._unsaved: dict[str, Facts] = {}
@@ -72,7 +71,7 @@ class WorkerOffice:
         )
         self._maintenance = Chores(
             "maintenance",
-            Chore("rolling up results", 300.0, self._roll_up),
+            Chore("packing results", 300.0, self._keep_up),
             Chore("checkpointing the store", 60.0, self._checkpoint),
         )
 
@@ -97,6 +96,7 @@ class WorkerOffice:
     def close(self) -> None:
         """End the threads and write the last process row."""
         self._desk.stop()
+        self._upkeep.stop()
         self._maintenance.stop()
         try:
             self._record_changes()
@@ -208,12 +208,10 @@ class WorkerOffice:
             self._worker.loop.call_soon(partial(self._worker.know_first_seen, self._remember_first_seen()))
             record_event(self._database, now_ms(), "store", happened or self._file_note)
 
-    def _roll_up(self) -> None:
-        rolled = roll_up(self._database, now_ms())
-        if rolled or not self._summarised:
-            prune(self._database, self._config.retention, now_ms())
-            write_summaries(self._database, now_ms())
-            self._summarised = True
+    def _keep_up(self) -> None:
+        if is_due(self._database, now_ms()) or not self._kept_up:
+            self._upkeep.run(self._config.retention, now_ms())
+            self._kept_up = True
 
     def _checkpoint(self) -> None:
         self._warning = checkpoint(self._database).warning

@@ -2,17 +2,16 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Connection, Engine
 
 from probes.result import Reason, Status
 from probes.store.buckets import read_rollups
 from probes.store.database import reading
 from probes.store.due import DAY_MS, HOUR_MS
-from probes.store.rows import STATUSES, find_series, to_reason, with_names
+from probes.store.history import newest_rows, read_rows
+from probes.store.rows import NO_ERROR, STATUSES, find_errors, find_series, to_reason
 from probes.store.spans import Span, load_held, plan
-from probes.store.tables import hot, within
 
 _BEFORE_MS = DAY_MS
 
@@ -53,12 +52,16 @@ def _changes(connection: Connection, series_id: int, place: str, spans: Sequence
         for part, only in _parts(connection, series_id, span):
             if only is not None and only == status:
                 continue
-            for row in _read(connection, series_id, part):
+            turns = []
+            for row in read_rows(connection, part.from_ms, part.to_ms, [series_id]):
                 if row.status != status:
-                    before = None if status is None else STATUSES[status]
-                    after = STATUSES[row.status]
-                    yield Change(row.slot_ms, place, before, after, to_reason(row.reason), row.message or "")
+                    turns.append((status, row))
                 status = row.status
+            errors = find_errors(connection, (row for _, row in turns))
+            for old, row in turns:
+                before = None if old is None else STATUSES[old]
+                reason, message = errors.get(row.error_id or 0, NO_ERROR)
+                yield Change(row.slot_ms, place, before, STATUSES[row.status], to_reason(reason), message)
 
 
 def _parts(connection: Connection, series_id: int, span: Span) -> Iterator[tuple[Span, int | None]]:
@@ -71,17 +74,6 @@ def _parts(connection: Connection, series_id: int, span: Span) -> Iterator[tuple
         yield Span("raw", row.bucket_ms, row.bucket_ms + HOUR_MS), had[0] if len(had) == 1 else None
 
 
-def _read(connection: Connection, series_id: int, span: Span) -> Sequence[Any]:
-    query = with_names().where(within(span.from_ms, span.to_ms), hot.c.series_id == series_id)
-    return connection.execute(query.order_by(hot.c.id)).fetchall()
-
-
 def _status_before(connection: Connection, series_id: int, from_ms: int) -> int | None:
-    query = (
-        select(hot.c.status)
-        .where(within(from_ms - _BEFORE_MS, from_ms), hot.c.series_id == series_id)
-        .order_by(hot.c.id.desc())
-        .limit(1)
-    )
-    status: int | None = connection.scalar(query)
-    return status
+    before = newest_rows(connection, from_ms - _BEFORE_MS, from_ms, [series_id], limit=1)
+    return before[0].status if before else None

@@ -1,7 +1,8 @@
 """How has a check behaved over a range of time? The series to draw; percentiles from sketches, never averaged."""
 
+from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, Engine
@@ -9,11 +10,13 @@ from sqlalchemy import Connection, Engine
 from probes.result import NO_PHASES, Phases
 from probes.store.buckets import read_rollups
 from probes.store.changes import Change, load_changes
+from probes.store.columns import Columns
 from probes.store.database import reading
 from probes.store.due import DAY_MS, HOUR_MS
-from probes.store.rows import find_series, read_tallied
+from probes.store.history import read_columns
+from probes.store.rows import find_series
 from probes.store.spans import Held, Span, load_held, plan
-from probes.store.tally import Tally
+from probes.store.tally import Tally, find_reasons
 from probes.store.uptime import Uptime, load_uptime
 
 MAX_POINTS = 500
@@ -86,11 +89,23 @@ def step_of(from_ms: int, to_ms: int, points: int, held: Held) -> int:
 
 def _count(connection: Connection, ids: Sequence[int], span: Span, step_ms: int, tallies: dict[int, Tally]) -> None:
     if span.source == "raw":
-        for row in read_tallied(connection, span.from_ms, span.to_ms, ids):
-            tallies[row.slot_ms - row.slot_ms % step_ms].add(row)
+        parts = read_columns(connection, span.from_ms, span.to_ms, ids)
+        reasons = find_reasons(connection, [columns for _, columns in parts])
+        for _, columns in parts:
+            for t_ms, piece in _steps(columns, step_ms):
+                tallies[t_ms].add(piece, reasons)
     else:
         for row in read_rollups(connection, ids, span):
             tallies[row.bucket_ms - row.bucket_ms % step_ms].merge(row)
+
+
+def _steps(columns: Columns, step_ms: int) -> Iterator[tuple[int, Columns]]:
+    at, slots = 0, columns.slots
+    while at < len(slots):
+        t_ms = slots[at] - slots[at] % step_ms
+        end = bisect_left(slots, t_ms + step_ms, at)
+        yield t_ms, columns.part(at, end)
+        at = end
 
 
 def _point(t_ms: int, tally: Tally) -> Point:

@@ -4,12 +4,12 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, Table, create_engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError, DisconnectionError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -129,8 +129,14 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
     Raises StoreError.
     """
-    with speaking(engine), engine.connect() as connection, connection.begin():
+    with speaking(engine), _connect_to_read(engine) as connection, connection.begin():
         yield connection
+
+
+def _connect_to_read(engine: Engine) -> Connection:
+    connection = engine.connect()
+    # One moment of the store for all that a reader asks, as SQLite gives it by itself.
+    return connection if is_sqlite(engine) else connection.execution_options(isolation_level="REPEATABLE READ")
 
 
 def upsert(connection: Connection) -> Any:
@@ -147,6 +153,13 @@ def upsert_of(dialect: str) -> Any:
     from sqlalchemy.dialects import sqlite
 
     return sqlite.insert
+
+
+def put_rows(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert rows, or replace those of the same key."""
+    insert = upsert(connection)(table)
+    columns = {column.name: insert.excluded[column.name] for column in table.c if not column.primary_key}
+    connection.execute(insert.on_conflict_do_update(index_elements=table.primary_key, set_=columns), rows)
 
 
 def is_sqlite(engine: Engine | Connection) -> bool:

@@ -59,7 +59,7 @@ def claim(engine: Engine, now_ms: int) -> list[tuple[int, int]]:
         with writing(engine) as connection:
             exclude(connection)
             rolled_ms = get_ms(connection, ROLLED_MS)
-            filled = _hours_with_results(connection, rolled_ms, until_ms)
+            filled = hours_with_results(connection, rolled_ms, until_ms)
             mark(connection, {*filled, *last_hours([rolled_ms, *filled], until_ms)})
             put(connection, ROLLED_MS, str(max(rolled_ms, until_ms)))
     with reading(engine) as connection:
@@ -67,10 +67,29 @@ def claim(engine: Engine, now_ms: int) -> list[tuple[int, int]]:
     return [(row.bucket_ms, row.marks) for row in rows]
 
 
+def pending(engine: Engine, now_ms: int) -> bool:
+    """Whether `claim` would give anything. Raises StoreError."""
+    with reading(engine) as connection:
+        return hour_of(now_ms - CLOSE_MS) > get_ms(connection, ROLLED_MS) or oldest(connection) is not None
+
+
 def last_hours(times_ms: Iterable[int], until_ms: int) -> set[int]:
     """The last hour of each day that is complete: empty or not, it is what completes the day's own rollup."""
     days = {day_of(time_ms) for time_ms in times_ms if time_ms > 0}
     return {day_ms + DAY_MS - HOUR_MS for day_ms in days if day_ms + DAY_MS <= until_ms}
+
+
+def hours_with_results(connection: Connection, from_ms: int, to_ms: int) -> Sequence[int]:
+    """Hours that have results in `hot`, oldest first."""
+    hours: list[int] = []
+    at_ms = from_ms
+    while True:
+        # One step a filled hour: the key begins with the time.
+        key = connection.scalar(select(func.min(hot.c.id)).where(within(at_ms, to_ms)))
+        if key is None:
+            return hours
+        hours.append(hour_of(key >> SERIES_BITS))
+        at_ms = hours[-1] + HOUR_MS
 
 
 def settle(connection: Connection, hour_ms: int, marks: int) -> None:
@@ -82,16 +101,3 @@ def oldest(connection: Connection) -> int | None:
     """The oldest hour that is still to be rolled up."""
     hour_ms: int | None = connection.scalar(select(func.min(due_hour.c.bucket_ms)))
     return hour_ms
-
-
-def _hours_with_results(connection: Connection, from_ms: int, to_ms: int) -> Sequence[int]:
-    hours: list[int] = []
-    at_ms = from_ms
-    while True:
-        # One step a filled hour: the key begins with the time.
-        key = connection.scalar(select(func.min(hot.c.id)).where(within(at_ms, to_ms)))
-        if key is None:
-            return hours
-        hours.append(hour_of(key >> SERIES_BITS))
-        at_ms = hours[-1] + HOUR_MS
-    return hours

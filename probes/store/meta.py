@@ -7,6 +7,10 @@ from probes.store.tables import meta
 
 ROLLED_MS = "rolled_ms"
 """Hours before this one have been given to the rollups (`due_hour` says which of them are still to be done)."""
+HOT_MS = "hot_ms"
+"""Results before this time lie in blocks; `hot` has of them only what came late and waits to be merged."""
+UNPACKED_MS = "unpacked_ms"
+"""Hours before this one were rolled up by a version without blocks; there only until they are packed."""
 PRUNED_MS = "pruned_ms"
 """Single results before this time have been deleted."""
 

@@ -10,8 +10,9 @@ from sqlalchemy import Connection, select
 
 from probes.store.bulk import insert_rows
 from probes.store.database import is_sqlite, upsert_of
+from probes.store.history import read_rows
 from probes.store.rows import HotRow
-from probes.store.tables import SERIES_BITS, hot, key_of, state
+from probes.store.tables import MAX_SLOT_MS, SERIES_BITS, state
 
 _CHUNK = 500
 SERIES_MASK = (1 << SERIES_BITS) - 1
@@ -127,12 +128,7 @@ def _mend_late(connection: Connection, after: Mapping[int, _Newest]) -> None:
     windows: dict[int, list[tuple[int, int]]] = defaultdict(list)
     ids = list(late)
     for start in range(0, len(ids), _CHUNK):
-        query = (
-            select(hot.c.series_id, hot.c.slot_ms, hot.c.status)
-            .where(hot.c.id >= key_of(min(late.values())), hot.c.series_id.in_(ids[start : start + _CHUNK]))
-            .order_by(hot.c.id)
-        )
-        for series_id, slot_ms, status in connection.execute(query):
-            windows[series_id].append((slot_ms, status))
+        for row in read_rows(connection, min(late.values()), MAX_SLOT_MS, ids[start : start + _CHUNK]):
+            windows[row.series_id].append((row.slot_ms, row.status))
     for series_id in late:
         after[series_id].values = mend(after[series_id].values, windows[series_id])

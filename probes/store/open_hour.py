@@ -8,8 +8,9 @@ from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection, Engine, func, select
 
-from probes.store.due import DAY_MS
-from probes.store.tables import SERIES_BITS, hot, summary, within
+from probes.store.due import DAY_MS, day_of
+from probes.store.meta import HOT_MS, get_ms
+from probes.store.tables import SERIES_BITS, hot, rollup_h, summary, within
 
 SETTLED_MS = 120_000
 """Behind the newest result by this much, results are counted once. What comes later still is in the next summary."""
@@ -36,9 +37,10 @@ def count_since(engine: Engine, connection: Connection, until: frozenset[int]) -
     """Results of each series after its summary's end; `until` are the ends of all summaries there are."""
     with _guard:
         known = _counted.get(engine)
-    if known is None or known.until != until:
+    hot_ms = get_ms(connection, HOT_MS)
+    if known is None or known.until != until or known.to_ms < hot_ms:
         known = _Counted(until, min(until, default=0), {})
-    newest_ms = (connection.scalar(select(func.max(hot.c.id))) or 0) >> SERIES_BITS
+    newest_ms = max((connection.scalar(select(func.max(hot.c.id))) or 0) >> SERIES_BITS, hot_ms - 1)
     settled_ms = max(known.to_ms, newest_ms - SETTLED_MS)
     if settled_ms > known.to_ms:
         known = _Counted(until, settled_ms, _add(known.counts, _count(connection, known.to_ms, settled_ms)))
@@ -54,19 +56,40 @@ def to_counts(values: Iterable[Any]) -> Counts:
 
 
 def _count(connection: Connection, from_ms: int, to_ms: int) -> ByDay:
+    found: ByDay = {}
+    # What was packed since is in the rollups of its hours.
+    hot_ms = min(max(get_ms(connection, HOT_MS), from_ms), to_ms)
+    if from_ms < hot_ms:
+        _add_packed(connection, from_ms, hot_ms, found)
     day = hot.c.slot_ms - hot.c.slot_ms % DAY_MS
     query = (
         select(hot.c.series_id, day.label("day_ms"), hot.c.status, func.count())
         .outerjoin(summary, summary.c.series_id == hot.c.series_id)
-        .where(within(from_ms, to_ms), hot.c.slot_ms >= func.coalesce(summary.c.until_ms, 0))
+        .where(within(hot_ms, to_ms), hot.c.slot_ms >= func.coalesce(summary.c.until_ms, 0))
         .group_by(hot.c.series_id, day, hot.c.status)
     )
-    found: ByDay = {}
     for series_id, day_ms, status, count in connection.execute(query):
         counts = list(found.setdefault(series_id, {}).get(day_ms, NOTHING))
         counts[status] += count
         found[series_id][day_ms] = to_counts(counts)
     return found
+
+
+def _add_packed(connection: Connection, from_ms: int, hot_ms: int, found: ByDay) -> None:
+    columns = [rollup_h.c[name] for name in ("series_id", "bucket_ms", "up", "degraded", "down", "unknown")]
+    query = (
+        select(*columns)
+        .outerjoin(summary, summary.c.series_id == rollup_h.c.series_id)
+        .where(
+            rollup_h.c.bucket_ms >= from_ms,
+            rollup_h.c.bucket_ms < hot_ms,
+            rollup_h.c.bucket_ms >= func.coalesce(summary.c.until_ms, 0),
+        )
+    )
+    for series_id, bucket_ms, *counts in connection.execute(query):
+        by_day = found.setdefault(series_id, {})
+        known = by_day.get(day_of(bucket_ms), NOTHING)
+        by_day[day_of(bucket_ms)] = to_counts(sum(pair) for pair in zip(known, counts, strict=True))
 
 
 def _add(one: Mapping[int, Mapping[int, Counts]], other: ByDay) -> ByDay:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy import Connection, Engine
 
 from probes.result import Result
 from probes.store import due
@@ -10,11 +10,12 @@ from probes.store.bulk import insert_rows
 from probes.store.database import FILE, is_sqlite, reading, upsert, writing
 from probes.store.evidence import write_evidence
 from probes.store.fresh import find_fresh
+from probes.store.history import first_ms, newest_rows, read_rows, without_packed
 from probes.store.interning import Interning
 from probes.store.meta import get_watermarks
 from probes.store.newest import update_states
-from probes.store.rows import HotRow, find_series, to_result, to_row, with_names
-from probes.store.tables import SERIES_BITS, hot, within
+from probes.store.rows import HotRow, find_errors, find_names, find_series, to_results, to_row
+from probes.store.tables import hot
 
 
 class ResultWriter:
@@ -48,7 +49,7 @@ class ResultWriter:
         due.share(connection)
         rolled_ms, pruned_ms = get_watermarks(connection)
         kept = [result for result in results if result.slot_ms >= pruned_ms]
-        rows = self._rows(connection, kept)
+        rows = without_packed(connection, self._rows(connection, kept))
         saved = _insert(connection, rows)
         update_states(connection, rows)
         write_evidence(connection, kept)
@@ -76,28 +77,32 @@ def load_results(  # noqa: PLR0917
 ) -> list[Result]:
     """Results of a check with from_ms <= slot_ms < to_ms, at most `limit`."""
     with reading(engine) as connection:
-        ids = list(find_series(connection, check_id, location))
-        query = (
-            with_names()
-            .where(within(from_ms, to_ms), hot.c.series_id.in_(ids))
-            .order_by(hot.c.id.desc() if newest_first else hot.c.id)
-        )
-        rows = connection.execute(query.limit(limit) if limit is not None else query).fetchall() if ids else []
-    return [to_result(row) for row in rows]
+        names = {
+            series_id: (check_id, place) for series_id, place in find_series(connection, check_id, location).items()
+        }
+        if not names:
+            rows = []
+        elif newest_first:
+            rows = newest_rows(connection, from_ms, to_ms, list(names), limit)
+        else:
+            rows = read_rows(connection, max(from_ms, first_ms(connection) or 0), to_ms, names)[:limit]
+        errors = find_errors(connection, rows)
+    return to_results(rows, names, errors)
 
 
 def load_all_results(engine: Engine, from_ms: int, to_ms: int) -> list[Result]:
     """Results of every check with from_ms <= slot_ms < to_ms, in slot order; ask for short times."""
     with reading(engine) as connection:
-        rows = connection.execute(with_names().where(within(from_ms, to_ms)).order_by(hot.c.id)).fetchall()
-    return [to_result(row) for row in rows]
+        rows = read_rows(connection, from_ms, to_ms)
+        names = find_names(connection)
+        errors = find_errors(connection, rows)
+    return to_results(rows, names, errors)
 
 
 def first_result_ms(engine: Engine) -> int | None:
     """The slot of the oldest single result."""
     with reading(engine) as connection:
-        key: int | None = connection.scalar(select(func.min(hot.c.id)))
-    return None if key is None else key >> SERIES_BITS
+        return first_ms(connection)
 
 
 def load_fresh_results(engine: Engine, seen: Mapping[tuple[str, str], int]) -> list[Result]:
@@ -107,7 +112,9 @@ def load_fresh_results(engine: Engine, seen: Mapping[tuple[str, str], int]) -> l
     result before the newest reads only the newest.
     """
     with reading(engine) as connection:
-        return [to_result(row) for row in find_fresh(connection, seen)]
+        rows, names = find_fresh(connection, seen)
+        errors = find_errors(connection, rows)
+    return to_results(rows, names, errors)
 
 
 _INSERT = f"INSERT INTO hot ({', '.join(HotRow._fields)})"

@@ -11,9 +11,10 @@ from probes.store.due import day_of, hour_of
 from probes.store.evidence import prune_surplus
 from probes.store.maintenance import free_pages
 from probes.store.meta import PRUNED_MS, ROLLED_MS, get_ms, put
-from probes.store.tables import event, evidence, hot, key_of, push, rollup_d, rollup_h, run_request
+from probes.store.tables import block, block_key, event, evidence, hot, key_of, push, rollup_d, rollup_h, run_request
 
 PIECE = 5000
+BLOCKS = 500
 PAUSE_S = 0.005
 PUSH_AGE_MS = 7 * 86_400_000
 REQUEST_AGE_MS = 3_600_000
@@ -43,7 +44,8 @@ def prune(engine: Engine, retention: Retention, now_ms: int) -> int:
     raw_ms = _announce(engine, hour_of(now_ms - int(retention.raw_s * 1000)))
     hourly_ms = min(day_of(now_ms - int(retention.hourly_s * 1000)), day_of(raw_ms))
     daily_ms = now_ms - int(retention.daily_s * 1000)
-    gone = _delete_before(engine, hot, hot.c.id, key_of(raw_ms))
+    gone = _delete_before(engine, block, block.c.id, block_key(raw_ms))
+    gone += _delete_before(engine, hot, hot.c.id, key_of(raw_ms))
     gone += _delete_before(engine, rollup_h, rollup_h.c.bucket_ms, hourly_ms)
     gone += _delete_before(engine, rollup_d, rollup_d.c.bucket_ms, day_of(daily_ms))
     gone += _delete_before(engine, event, event.c.at_ms, daily_ms)
@@ -67,10 +69,10 @@ def _announce(engine: Engine, before_ms: int) -> int:
 
 
 def _delete_before(engine: Engine, table: Table, column: Column[Any], before: int) -> int:
-    gone = 0
+    gone, piece = 0, BLOCKS if table is block else PIECE
     while True:
         with reading(engine) as connection:
-            edge = connection.scalar(select(column).where(column < before).order_by(column).offset(PIECE - 1).limit(1))
+            edge = connection.scalar(select(column).where(column < before).order_by(column).offset(piece - 1).limit(1))
         condition = column < before if edge is None else column <= edge
         with writing(engine) as connection:
             deleted = connection.execute(delete(table).where(condition)).rowcount

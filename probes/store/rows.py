@@ -1,40 +1,31 @@
 """How a result stands in the store: one row of the hot table, and the way back.
 
-Results are read through `with_names` (whole) and `read_tallied` (to be counted), so that packed hours can join the hot
-ones in one place.
+Results are read through `probes.store.history`, where packed hours join the hot ones.
 """
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from sqlalchemy import Connection, Row, Select, select
+from sqlalchemy import Connection, select
 
 from probes.result import NO_PHASES, Phases, Reason, Result, Status
-from probes.store.tables import SERIES_BITS, error, hot, key_of, series, within
+from probes.store.tables import SERIES_BITS, error, key_of, series
 
 STATUS_CODES = {Status.UP: 0, Status.DEGRADED: 1, Status.DOWN: 2, Status.UNKNOWN: 3}
 STATUSES = (Status.UP, Status.DEGRADED, Status.DOWN, Status.UNKNOWN)
 
 MAX_INT = 2**31 - 1
 
-Rows = Sequence[Any]
-TALLIED = (
-    hot.c.series_id,
-    hot.c.slot_ms,
-    hot.c.status,
-    hot.c.code,
-    hot.c.total_us,
-    hot.c.dns_us,
-    hot.c.connect_us,
-    hot.c.tls_us,
-    hot.c.ttfb_us,
-    hot.c.transfer_us,
-    hot.c.metrics,
-    error.c.reason,
-)
+Name = tuple[str, str]
+"""Check and location of a series."""
+Error = tuple[str, str]
+"""Reason and message."""
+NO_ERROR: Error = ("", "")
+
+_CHUNK = 500
 
 
 class HotRow(NamedTuple):
@@ -126,34 +117,40 @@ def find_series(connection: Connection, check_id: str, location: str | None = No
     return {row.id: row.location for row in connection.execute(query)}
 
 
-def read_tallied(connection: Connection, from_ms: int, to_ms: int, series_ids: Iterable[int] | None = None) -> Rows:
-    """What `Tally.add` reads, with from_ms <= slot_ms < to_ms, in slot order; of some series or all."""
-    query = select(*TALLIED).outerjoin(error, error.c.id == hot.c.error_id)
-    query = query.where(within(from_ms, to_ms))
-    if series_ids is not None:
-        query = query.where(hot.c.series_id.in_(list(series_ids)))
-    return connection.execute(query.order_by(hot.c.id)).fetchall()
+def find_names(connection: Connection) -> dict[int, Name]:
+    """(check id, location) of every series."""
+    query = select(series.c.id, series.c.check_id, series.c.location)
+    return {series_id: (check_id, location) for series_id, check_id, location in connection.execute(query).fetchall()}
 
 
-def with_names() -> Select[Any]:
-    """Hot rows beside their check, location, reason and message: what `to_result` reads."""
-    return (
-        select(hot, series.c.check_id, series.c.location, error.c.reason, error.c.message)
-        .join(series, series.c.id == hot.c.series_id)
-        .outerjoin(error, error.c.id == hot.c.error_id)
-    )
+def find_errors(connection: Connection, rows: Iterable[HotRow]) -> dict[int, Error]:
+    """Reason and message of the errors of some rows, by their ids."""
+    return find_texts(connection, {row.error_id for row in rows if row.error_id is not None})
 
 
-def to_result(row: Row[Any]) -> Result:
-    """A row of `with_names` as a Result."""
+def find_texts(connection: Connection, ids: Collection[int]) -> dict[int, Error]:
+    """Reason and message of errors, by their ids."""
+    wanted, found = sorted(ids), dict[int, Error]()
+    for start in range(0, len(wanted), _CHUNK):
+        query = select(error).where(error.c.id.in_(wanted[start : start + _CHUNK]))
+        found.update({row.id: (row.reason, row.message) for row in connection.execute(query)})
+    return found
+
+
+def to_results(rows: Sequence[HotRow], names: Mapping[int, Name], errors: Mapping[int, Error]) -> list[Result]:
+    """Rows as results, with the check and location of each series."""
+    return [_to_result(row, names[row.series_id], errors.get(row.error_id or 0, NO_ERROR)) for row in rows]
+
+
+def _to_result(row: HotRow, name: Name, said: Error) -> Result:
     return Result(
-        check_id=row.check_id,
-        location=row.location,
+        check_id=name[0],
+        location=name[1],
         slot_ms=row.slot_ms,
         started_ms=row.slot_ms + row.late_ms,
         status=STATUSES[row.status],
-        reason=to_reason(row.reason),
-        message=row.message or "",
+        reason=to_reason(said[0]),
+        message=said[1],
         duration_s=to_s(row.total_us),
         code=row.code,
         phases=_phases(row),
@@ -171,7 +168,7 @@ def to_reason(word: str | None) -> Reason | None:
         return Reason.INTERNAL
 
 
-def _phases(row: Row[Any]) -> Phases:
+def _phases(row: HotRow) -> Phases:
     if row.dns_us is row.connect_us is row.tls_us is row.ttfb_us is row.transfer_us is None:
         return NO_PHASES
     return Phases(to_s(row.dns_us), to_s(row.connect_us), to_s(row.tls_us), to_s(row.ttfb_us), to_s(row.transfer_us))

@@ -6,8 +6,9 @@ gamma = (1 + a) / (1 - a), and its middle 2 gamma^i / (gamma + 1) is within a of
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Sequence
 from functools import lru_cache
+from itertools import accumulate
 
 RELATIVE_ERROR = 0.01
 
@@ -41,12 +42,27 @@ class Sketch:
             bucket = bucket_of(us)
             self._buckets[bucket] = self._buckets.get(bucket, 0) + 1
 
+    def add_all(self, durations_us: Sequence[int]) -> None:
+        """Count many durations."""
+        self.n += len(durations_us)
+        if min(durations_us, default=1) < 1:
+            some = [us for us in durations_us if us >= 1]
+            self._zeros += len(durations_us) - len(some)
+            durations_us = some
+        buckets = self._buckets
+        for bucket in map(bucket_of, durations_us):
+            buckets[bucket] = buckets.get(bucket, 0) + 1
+
     def merge(self, other: "Sketch") -> None:
         """Count everything the other sketch has counted."""
         self.n += other.n
         self._zeros += other._zeros
+        if not self._buckets:
+            self._buckets = dict(other._buckets)
+            return
+        buckets = self._buckets
         for bucket, count in other._buckets.items():
-            self._buckets[bucket] = self._buckets.get(bucket, 0) + count
+            buckets[bucket] = buckets.get(bucket, 0) + count
 
     def quantile(self, q: float) -> float | None:
         """The q-quantile (0 <= q <= 1) in microseconds; None if nothing was counted.
@@ -84,14 +100,12 @@ class Sketch:
             return sketch
         if data[0] != _VERSION:
             raise ValueError(f"sketch of version {data[0]}, this program knows {_VERSION}")
-        numbers = _numbers(data)
-        sketch._zeros = sketch.n = next(numbers, 0)
-        bucket = 0
-        for distance in numbers:
-            bucket += distance
-            count = next(numbers)
-            sketch._buckets[bucket] = count
-            sketch.n += count
+        numbers = _numbers(bytes(data))
+        sketch._zeros = numbers[0] if numbers else 0
+        if len(numbers) % 2 != 1:
+            raise ValueError("sketch that is cut off")
+        sketch._buckets = dict(zip(accumulate(numbers[1::2]), numbers[2::2], strict=True))
+        sketch.n = sketch._zeros + sum(numbers[2::2])
         return sketch
 
     def __eq__(self, other: object) -> bool:
@@ -112,12 +126,16 @@ def _put(out: bytearray, number: int) -> None:
     out.append(number)
 
 
-def _numbers(data: bytes | memoryview) -> Iterator[int]:
+def _numbers(data: bytes) -> Sequence[int]:
+    if data.isascii() and len(data) > 1:
+        return data[1:]  # no number takes more than a byte
+    numbers = []
     number = shift = 0
     for byte in data[1:]:
         number |= (byte & 127) << shift
         if byte > 127:
             shift += 7
         else:
-            yield number
+            numbers.append(number)
             number = shift = 0
+    return numbers

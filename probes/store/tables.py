@@ -79,6 +79,22 @@ def within(from_ms: int, to_ms: int) -> ColumnElement[bool]:
     return and_(hot.c.id >= key_of(from_ms), hot.c.id < key_of(to_ms))
 
 
+# Every result of one series in one hour, packed (probes.store.block). The key is built like that of `hot`, from the
+# number of the hour: an hour's blocks are written one behind the other, and a check's of a day are 24 keys.
+block = Table(
+    "block",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
+    Column("n", Integer, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+)
+
+
+def block_key(slot_ms: int, series_id: int = 0) -> int:
+    """The key in `block` of the hour that a time lies in."""
+    return max(0, min(slot_ms, MAX_SLOT_MS)) // 3_600_000 << SERIES_BITS | series_id
+
+
 # The newest result of each series, upserted in the transaction of its batch. Narrow on purpose: a batch of a hundred
 # series touches all its pages. `prev_slot_ms` lets a reader that saw the one before know that it missed nothing.
 state = Table(

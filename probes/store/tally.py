@@ -5,17 +5,21 @@ deadline: neither says how fast the target is. What came back too late (value_li
 """
 
 import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import Row
+from sqlalchemy import Connection, Row
 
 from probes.result import Phases, Reason
-from probes.store.rows import to_s
+from probes.store.columns import PHASES, Columns
+from probes.store.rows import find_texts, to_s
 from probes.store.sketch import Sketch
 
-PHASES = ("dns_us", "connect_us", "tls_us", "ttfb_us", "transfer_us")
-_DOWN, _UNKNOWN = 2, 3
+_DOWN = 2
+
+Value = TypeVar("Value", int, int | None)
 
 
 @dataclass(slots=True)
@@ -45,21 +49,25 @@ class Tally:
         """Results that say something of the target: all but unknown."""
         return self.ok + self.counts[_DOWN]
 
-    def add(self, row: Any) -> None:
-        """Count a row of `rows.TALLIED`."""
-        _, _, status, code, total_us, *phases, metrics, reason = row
-        self.counts[status] += 1
-        if code is not None:
-            self.codes[code] = self.codes.get(code, 0) + 1
-        if total_us is not None and answered(status, code, reason):
-            self.sketch.add(total_us)
-            self._widen(total_us, total_us)
-            for index, us in enumerate(phases):
-                if us:
-                    self.phases[index] += us
-        if metrics is not None:
-            for name, value in json.loads(metrics).items():
-                self._add_metric(name, [1, value, value, value])
+    def add(self, columns: Columns, reasons: Mapping[int, str]) -> None:
+        """Count results; `reasons` are the words of the errors they name."""
+        for status, count in _count(columns.status):
+            self.counts[status] += count
+        for code, count in _count(columns.code):
+            if code is not None:
+                self.codes[code] = self.codes.get(code, 0) + count
+        heard = _answers(columns, reasons)
+        totals: list[int] = heard.total_us  # type: ignore[assignment]
+        if totals:
+            self.sketch.add_all(totals)
+            self._widen(min(totals), max(totals))
+            for index, name in enumerate(PHASES):
+                phase = getattr(heard, name)
+                self.phases[index] += sum(phase) if None not in phase else sum(filter(None, phase))
+        for name, values in columns.metrics.items():
+            present = [value for value in values if value is not None]
+            if present:
+                self._add_metric(name, [len(present), sum(present), min(present), max(present)])
 
     def merge(self, row: Row[Any]) -> None:
         """Count a row of a rollup."""
@@ -126,8 +134,33 @@ class Tally:
         known[3] = max(known[3], values[3])
 
 
-def answered(status: int, code: int | None, reason: str | None) -> bool:
-    """Whether a result's duration is the time of an answer."""
+def find_reasons(connection: Connection, parts: Iterable[Columns]) -> dict[int, str]:
+    """The words of all errors that some results name, by their ids."""
+    ids = {error_id for columns in parts for error_id in set(columns.error_id) if error_id is not None}
+    return {error_id: reason for error_id, (reason, _) in find_texts(connection, ids).items()}
+
+
+def _count(values: Sequence[Value]) -> Iterable[tuple[Value, int]]:
+    # Mostly all of them are the same, and Counter takes its time.
+    if values and values.count(values[0]) == len(values):
+        return [(values[0], len(values))]
+    return Counter(values).items()
+
+
+def _answers(columns: Columns, reasons: Mapping[int, str]) -> Columns:
+    """The results whose duration is the time of an answer."""
+    if max(columns.status, default=0) < _DOWN and None not in columns.total_us:
+        return columns
+    rows = zip(columns.status, columns.code, columns.error_id, columns.total_us, strict=True)
+    return columns.chosen(
+        [
+            total_us is not None and _answered(status, code, reasons.get(error_id or 0))
+            for status, code, error_id, total_us in rows
+        ]
+    )
+
+
+def _answered(status: int, code: int | None, reason: str | None) -> bool:
     if status < _DOWN:
         return True
     return status == _DOWN and (code is not None or reason == Reason.VALUE_LIMIT)

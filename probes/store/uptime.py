@@ -1,18 +1,18 @@
 """How much of the time did a check's target serve, and how much of that time do we know about?"""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy import Connection, Engine
 
 from probes.store.buckets import read_rollups
 from probes.store.database import reading
-from probes.store.due import DAY_MS, HOUR_MS
+from probes.store.due import DAY_MS, HOUR_MS, hour_of
+from probes.store.history import read_columns
 from probes.store.rows import find_series
 from probes.store.spans import Held, Span, load_held, plan
-from probes.store.tables import hot, within
 
 _COUNTS = ("bucket_ms", "up", "degraded", "down", "unknown")
 
@@ -124,15 +124,10 @@ def _read(connection: Connection, series_id: int, span: Span) -> list[Piece]:
 
 
 def _read_raw(connection: Connection, series_id: int, span: Span) -> list[Piece]:
-    hour = hot.c.slot_ms - hot.c.slot_ms % HOUR_MS
-    query = (
-        select(hour.label("hour_ms"), hot.c.status, func.count().label("n"))
-        .where(within(span.from_ms, span.to_ms), hot.c.series_id == series_id)
-        .group_by(hour, hot.c.status)
-    )
     counts: dict[int, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
-    for row in connection.execute(query):
-        counts[row.hour_ms][row.status] += row.n
+    for _, columns in read_columns(connection, span.from_ms, span.to_ms, [series_id]):
+        for (hour_ms, status), n in Counter(zip(map(hour_of, columns.slots), columns.status, strict=True)).items():
+            counts[hour_ms][status] += n
     return [
         Piece(
             max(hour_ms, span.from_ms),

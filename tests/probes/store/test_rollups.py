@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Engine, select
 
 from probes.result import Phases, Reason, Result, Status
-from probes.store import rollups
+from probes.store import packing
 from probes.store.charts import load_changes, load_series, load_uptime
 from probes.store.database import reading
 from probes.store.integrity import db_check
@@ -16,7 +16,7 @@ from probes.store.results import ResultWriter, load_results
 from probes.store.retention import prune
 from probes.store.rollups import roll_up
 from probes.store.summary import load_summaries, write_summaries
-from probes.store.tables import due_hour, hot, rollup_d, rollup_h
+from probes.store.tables import block, due_hour, hot, rollup_d, rollup_h
 
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
 T0 = 1_760_000_000_000 // DAY * DAY  # a UTC midnight
@@ -162,17 +162,17 @@ def test_hour_is_rolled_up_again_after_a_crash_between_its_slices(
     results = make_results(1.5)
     writer = ResultWriter(engine)
     writer.save(results)
-    real, calls = rollups.write_rollups, 0
+    real, calls = packing.put_rows, 0
 
     def crash(*arguments: object) -> None:
         nonlocal calls
         calls += 1
-        if calls == 7:
+        if calls == 8:  # the block of the fourth hour is written, its rollup is not
             raise KeyboardInterrupt
         real(*arguments)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr(rollups, "write_rollups", crash)
+        patch.setattr(packing, "put_rows", crash)
         with pytest.raises(KeyboardInterrupt):
             roll_up(engine, T0 + 2 * DAY)
     assert sum(point.n for point in load_series(engine, CHECK, T0, T0 + 3 * DAY)) == len(results)
@@ -187,14 +187,14 @@ def test_result_that_comes_in_while_its_hour_is_rolled_up_is_not_lost(
     writer = ResultWriter(engine)
     writer.save(make_results(0.2))
     late = replace(make_results(0.2)[0], slot_ms=T0 + 7)
-    real = rollups.write_rollups
+    real = packing.pack
 
-    def interfere(*arguments: object) -> None:
+    def interfere(*arguments: object) -> bytes:
         writer.save([late])
-        real(*arguments)  # type: ignore[arg-type]
+        return real(*arguments)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr(rollups, "write_rollups", interfere)
+        patch.setattr(packing, "pack", interfere)
         roll_up(engine, T0 + HOUR + 2 * MINUTE)
     roll_up(engine, T0 + HOUR + 2 * MINUTE)
     with reading(engine) as connection:
@@ -229,13 +229,13 @@ def test_retention_deletes_what_is_old_and_charts_go_on(engine: Engine) -> None:
 
 
 def test_retention_deletes_in_pieces(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("probes.store.retention.PIECE", 100)
+    monkeypatch.setattr("probes.store.retention.BLOCKS", 10)
     results = make_results(2)
     ResultWriter(engine).save(results)
     roll_up(engine, T0 + 3 * DAY)
-    assert prune(engine, Ages(raw_s=3600), T0 + 3 * DAY) == len(results)
+    assert prune(engine, Ages(raw_s=3600), T0 + 3 * DAY) == 48
     with reading(engine) as connection:
-        assert connection.execute(select(hot)).all() == []
+        assert connection.execute(select(hot)).all() == connection.execute(select(block)).all() == []
 
 
 def test_uptime_leaves_unknown_out_and_says_how_much_is_covered(engine: Engine) -> None:
