@@ -184,6 +184,7 @@ class _Talk:
         "_end_s",
         "_engine",
         "_fetches",
+        "_missing",
         "_on_done",
         "_responses",
         "_started",
@@ -196,6 +197,7 @@ class _Talk:
         self._conversation: Conversation | None = None
         self._fetches: list[Fetch] = []
         self._responses: list[Response | None] = []
+        self._missing = 0
         self._wants_one = True
         self._asking = False
         self._end_s = 0.0
@@ -242,6 +244,7 @@ class _Talk:
         self._wants_one = isinstance(wanted, Request)
         requests = (wanted,) if isinstance(wanted, Request) else tuple(wanted)
         self._responses = [None] * len(requests)
+        self._missing = len(requests)
         self._fetches = [
             Fetch(self._engine, request, self._end_s, index, self._hear) for index, request in enumerate(requests)
         ]
@@ -250,14 +253,13 @@ class _Talk:
         for fetch in fetches:
             fetch.begin()
         self._asking = False
-        if (
-            None not in self._responses
-        ):  # all failed at once: through the loop, or asking on and on would fill the stack
+        if not self._missing:  # all failed at once: through the loop, or asking on and on would fill the stack
             self._engine.loop.call_soon(self._take_responses)
 
     def _hear(self, index: int, response: Response) -> None:
         self._responses[index] = response
-        if not self._asking and None not in self._responses:
+        self._missing -= 1
+        if not self._asking and not self._missing:
             self._take_responses()
 
     def _take_responses(self) -> None:

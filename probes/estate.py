@@ -6,7 +6,7 @@ from typing import Any
 
 from probes.document import Document, KeyPath, Problem, suggest
 from probes.expectation import read_expectations
-from probes.probe import Probe, kinds
+from probes.probe import Probe, kind_named, kinds
 from probes.sections import SLUG_WORDS, CheckKeys, Defaults, SiteKeys, TargetKeys, is_slug
 from probes.target import Check, Estate, Site, Target, Tier
 
@@ -133,7 +133,7 @@ class EstateReader:
         if not isinstance(word, str):
             self._add(path, "'kind' is missing", f"one of {', '.join(kinds())}")
             return None
-        kind = kinds().get(word)
+        kind = kind_named(word)
         if kind is None:
             self._add((*path, "kind"), f"unknown kind {word!r}", suggest(word, kinds()))
             return None

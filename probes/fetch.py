@@ -256,7 +256,7 @@ class Fetch:
         if transfer is None:
             return Response(self._request.url, phases=self._phases, redirects=tuple(self._hops), failure=failure)
         return Response(
-            url=str(self._url),
+            url=self._request.url if self._url is None else self._url.text,
             code=transfer.code,
             headers=transfer.headers,
             body=transfer.body,

@@ -47,10 +47,8 @@ class Loop:
         """Set by who has something to do in `after_turn` and cannot wait for the next event."""
         self.after_turn: list[Callable[[], object]] = []
 
-    @staticmethod
-    def time() -> float:
-        """Seconds on the monotonic clock that the timers count."""
-        return time.monotonic()
+    time = staticmethod(time.monotonic)
+    """Seconds on the monotonic clock that the timers count."""
 
     def call_at(self, at_s: float, call: Callable[[], object]) -> Timer:
         """Call once at a monotonic time, or in the next turn if that has passed."""

@@ -1,6 +1,7 @@
 """How a target is asked: the base classes every kind derives from, and the registry of kinds."""
 
 import importlib
+import importlib.util
 import pkgutil
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -310,3 +311,10 @@ def kinds() -> Mapping[str, type[Probe]]:
     for module in pkgutil.iter_modules(probes.kinds.__path__):
         importlib.import_module(f"probes.kinds.{module.name}")
     return dict(sorted(_KINDS.items()))
+
+
+def kind_named(word: str) -> type[Probe] | None:
+    """The kind of a word, None where there is none. A worker imports the kinds in use, and so their drivers alone."""
+    if word not in _KINDS and word.isidentifier() and importlib.util.find_spec(f"probes.kinds.{word}"):
+        importlib.import_module(f"probes.kinds.{word}")
+    return _KINDS.get(word) or kinds().get(word)

@@ -113,6 +113,10 @@ class Schedule:
             heapq.heappop(self._heap)  # a stale entry: moved, removed or already under way
         return None
 
+    def is_due_before(self, at_ms: int) -> bool:
+        """Whether a run may be due before a time; a cheap look that errs on the side of yes."""
+        return bool(self._heap) and self._heap[0][0] < at_ms
+
     def take_due(self, now_ms: int, at_most: int) -> list[Due]:
         """The runs that are due, longest waiting first, now counted as under way; a late one is not, it is over.
 

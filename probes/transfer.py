@@ -102,7 +102,7 @@ class Transfer:
         if shape is None or handle.shape != shape:
             self._prepare_anew(connect_to)
             handle.shape = shape
-        handle.set_url(str(self.url))
+        handle.set_url(self.url.text)
         handle.set_timeout(max(1, round(self.timeout_s * 1000)))
         if resolved is not None:
             handle.curl.setopt(pycurl.RESOLVE, [resolved])

@@ -1,7 +1,7 @@
 """A URL taken apart once and put together by ourselves, so that nobody downstream can read it differently."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
@@ -29,6 +29,11 @@ class Url:
     rest: str
     username: str | None = None
     password: str | None = None
+    text: str = field(init=False, repr=False, compare=False)
+    """The URL without credentials: `str(url)`."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "text", f"{self.scheme}://{self.authority}{self.rest}")
 
     @property
     def origin(self) -> tuple[str, str, int]:
@@ -48,7 +53,7 @@ class Url:
 
     def __str__(self) -> str:
         """The URL without credentials."""
-        return f"{self.scheme}://{self.authority}{self.rest}"
+        return self.text
 
     def join(self, location: str) -> "Url":
         """Where a redirect leads. Raises UrlError."""

@@ -142,7 +142,8 @@ class Worker:
     def _finish(self, check_id: str, result: Result) -> None:
         self._keep(result)
         self._schedule.finish(check_id, result.status, now_ms())
-        self._arm()
+        if self._timer is None or self._schedule.is_due_before(self._timer_ms):
+            self._arm()
 
     def _keep(self, result: Result) -> None:
         self.finished += 1

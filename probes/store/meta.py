@@ -35,3 +35,12 @@ def put(connection: Connection, key: str, value: str) -> None:
 def get_ms(connection: Connection, key: str) -> int:
     """A time within a transaction; 0 where there is none."""
     return int(connection.scalar(select(meta.c.value).where(meta.c.key == key)) or 0)
+
+
+_WATERMARKS = select(meta.c.key, meta.c.value).where(meta.c.key.in_((ROLLED_MS, PRUNED_MS)))  # once: read every batch
+
+
+def get_watermarks(connection: Connection) -> tuple[int, int]:
+    """ROLLED_MS and PRUNED_MS in one look; 0 where there is none."""
+    found = {key: int(value) for key, value in connection.execute(_WATERMARKS)}
+    return found.get(ROLLED_MS, 0), found.get(PRUNED_MS, 0)

@@ -11,7 +11,7 @@ from probes.store.database import is_sqlite, reading, upsert, writing
 from probes.store.evidence import write_evidence
 from probes.store.fresh import find_fresh
 from probes.store.interning import Interning
-from probes.store.meta import PRUNED_MS, ROLLED_MS, get_ms
+from probes.store.meta import get_watermarks
 from probes.store.newest import update_states
 from probes.store.rows import HotRow, find_series, to_result, to_row, with_names
 from probes.store.tables import hot, within
@@ -43,7 +43,7 @@ class ResultWriter:
 
     def _save(self, connection: Connection, results: Sequence[Result]) -> int:
         due.share(connection)
-        rolled_ms, pruned_ms = get_ms(connection, ROLLED_MS), get_ms(connection, PRUNED_MS)
+        rolled_ms, pruned_ms = get_watermarks(connection)
         kept = [result for result in results if result.slot_ms >= pruned_ms]
         rows = self._rows(connection, kept)
         saved = _insert(connection, rows)

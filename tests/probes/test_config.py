@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from probes.config import Config, load_config
 from probes.document import ConfigError, Problem
 from probes.expectation import read_expectations
-from probes.probe import Expect, Metric, Probe, kinds
+from probes.probe import Expect, Metric, Probe, kind_named, kinds
 from probes.result import Status
 from probes.sections import CheckKeys
 from probes.target import Limit, Tier
@@ -298,3 +298,35 @@ def test_a_family_of_metrics_takes_limits_on_its_members(tmp_path: Path) -> None
     )
     (found,) = load_config(written(tmp_path, text)).estate.checks.values()
     assert [(limit.metric, limit.bound) for limit in found.limits] == [("queue_length", 10), ("queue_length", 100)]
+
+
+def test_checks_that_expect_the_same_share_it_and_others_do_not(tmp_path: Path) -> None:
+    said = [
+        "{status: 200, body: fine}",
+        "{body: fine, status: 200}",
+        "{status: '200', body: fine}",
+        "{status: 201}",
+    ] * 2
+    checks = ", ".join(
+        f"{{kind: http, name: c{n}, url: 'http://127.0.0.1/', expect: {expect}}}" for n, expect in enumerate(said)
+    )
+    config = load_config(written(tmp_path, f"sites: {{s: {{targets: {{t: {{tier: app, checks: [{checks}]}}}}}}}}"))
+    expects = [check.probe.expect for check in config.estate.checks.values()]
+    assert all(expects[n] is expects[n + 4] for n in range(4))
+    assert expects[0] == expects[1] == expects[2]
+    assert expects[3].status == ("201",)
+
+
+def test_a_slim_configuration_keeps_secrets_and_estate_and_no_text(tmp_path: Path) -> None:
+    config = check(tmp_path, ", auth: {scheme: bearer, token: not-to-be-seen}")
+    slim = config.slim()
+    assert slim.document.secrets == config.document.secrets != frozenset()
+    assert slim.estate is config.estate
+    assert slim.digest == config.digest
+    assert slim.document.value == {}
+
+
+def test_a_kind_is_found_by_its_word_alone() -> None:
+    assert {word: kind_named(word) for word in kinds()} == dict(kinds())
+    assert kind_named("no_such_kind") is None
+    assert kind_named("not a word") is None
