@@ -40,7 +40,8 @@ def pack_hour(engine: Engine, hour_ms: int) -> None:
     """Bring the blocks and rollups of an hour up to everything that is in `hot`. Raises StoreError."""
     query = select(hot.c.series_id, func.count()).where(within(hour_ms, hour_ms + HOUR_MS)).group_by(hot.c.series_id)
     with reading(engine) as connection:
-        counts = sorted((series_id, n) for series_id, n in connection.execute(query))
+        found: dict[int, int] = dict(connection.execute(query).tuples().fetchall())
+        counts = sorted((_without_rollup(connection, hour_ms) | found).items())
     for ids in _groups(counts):
         with reading(engine) as connection:
             rows = _read(connection, hour_ms, ids)
@@ -109,6 +110,19 @@ def _delete_piece(engine: Engine, hot_ms: int) -> int:
         return connection.execute(delete(hot).where(condition)).rowcount
 
 
+def _without_rollup(connection: Connection, hour_ms: int) -> dict[int, int]:
+    """Series that have a block of this hour and no rollup, as after a salvage, with their numbers of results."""
+    rolled = _rolled(connection, hour_ms)
+    query = select(block.c.id, block.c.n).where(
+        block.c.id >= block_key(hour_ms), block.c.id < block_key(hour_ms + HOUR_MS)
+    )
+    return {key & _MASK: n for key, n in connection.execute(query).fetchall() if key & _MASK not in rolled}
+
+
+def _rolled(connection: Connection, hour_ms: int) -> set[int]:
+    return set(connection.scalars(select(rollup_h.c.series_id).where(rollup_h.c.bucket_ms == hour_ms)))
+
+
 def _groups(counts: Sequence[tuple[int, int]]) -> list[list[int]]:
     groups: list[list[int]] = []
     rows = ROWS
@@ -138,11 +152,12 @@ def _pack_slice(engine: Engine, hour_ms: int, rows: Mapping[int, Sequence[HotRow
     keys = [block_key(hour_ms, series_id) for series_id in sorted(rows)]
     with reading(engine) as connection:
         before = {key: data for key, _, data in read_blocks_of(connection, keys)}
+        rolled = _rolled(connection, hour_ms)
         packed: dict[int, Columns] = {}
         for key in keys:
             known = unpack_readable(key, before[key]) if key in before else Columns()
             merged = known.merged(Columns.of_rows(rows[key & _MASK]).rounded())
-            if len(merged) > len(known):
+            if len(merged) > len(known) or (len(merged) and key & _MASK not in rolled):
                 packed[key] = merged
         reasons = find_reasons(connection, packed.values())
     blocks, rollups = [], []

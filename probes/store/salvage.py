@@ -238,6 +238,8 @@ def _roll_up_again(new: sqlite3.Connection) -> None:
     query = "SELECT DISTINCT id / ? FROM hot WHERE id < ?"
     edge = min(rolled_ms, MAX_SLOT_MS) << SERIES_BITS
     hours = {hour_of(number * 3_600_000) for (number,) in new.execute(query, (hour_keys, edge))}
+    in_blocks = "SELECT DISTINCT id / ? FROM block"
+    hours |= {number * 3_600_000 for (number,) in new.execute(in_blocks, (1 << SERIES_BITS,))}
     hours |= last_hours(hours, rolled_ms - rolled_ms % DAY_MS)
     new.executemany("INSERT OR IGNORE INTO due_hour (bucket_ms, marks) VALUES (?, 1)", [(hour,) for hour in hours])
 

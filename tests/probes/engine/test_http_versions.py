@@ -257,11 +257,10 @@ def quic_port(authority: trustme.CA, tmp_path: Path) -> Iterator[int]:
     configuration = QuicConfiguration(is_client=False, alpn_protocols=H3_ALPN)
     configuration.load_cert_chain(str(tmp_path / "quic.pem"), str(tmp_path / "quic.pem"))
     loop, port = asyncio.new_event_loop(), free_port(socket.SOCK_DGRAM)
-    server = loop.run_until_complete(
-        aioquic.serve("127.0.0.1", port, configuration=configuration, create_protocol=Answerer)
-    )
-    thread = threading.Thread(target=loop.run_forever)
+    thread = threading.Thread(target=loop.run_forever)  # this thread may have a browser's loop running already
     thread.start()
+    serving = aioquic.serve("127.0.0.1", port, configuration=configuration, create_protocol=Answerer)
+    server = asyncio.run_coroutine_threadsafe(serving, loop).result(10)
     yield port
     loop.call_soon_threadsafe(server.close)
     loop.call_soon_threadsafe(loop.call_later, 0.05, loop.stop)  # closing takes the loop another turn

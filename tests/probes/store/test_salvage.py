@@ -109,7 +109,9 @@ def test_a_whole_store_comes_over_whole(store: Path, tmp_path: Path) -> None:
 
 def test_pages_of_results_are_lost_and_all_others_are_not(store: Path, tmp_path: Path) -> None:
     pages = pages_of(store, "hot")
-    assert len(pages) > 20
+    assert len(pages) > 12
+    with closing(sqlite3.connect(store)) as connection:
+        (held,) = connection.execute("SELECT count(*) FROM hot").fetchone()
     destroy(store, [pages[3], pages[4], pages[10], pages[-1]])
     engine = open_store(store)
     assert any("damaged" in problem for problem in db_check(engine))
@@ -117,7 +119,7 @@ def test_pages_of_results_are_lost_and_all_others_are_not(store: Path, tmp_path:
     found = salvage(store, tmp_path / "new.db")
     (hot,) = [one for one in found.tables if one.table == "hot"]
     assert hot.broken == 3
-    assert hot.rows == pytest.approx(12 * 60 * len(CHECKS) * (1 - 4 / len(pages)), rel=0.03)
+    assert hot.rows == pytest.approx(held * (1 - 4 / len(pages)), rel=0.05)
     assert not found.lost_incidents
     assert len(found.open_incidents) == 1
     engine = open_store(tmp_path / "new.db")
@@ -237,4 +239,4 @@ def test_a_file_cut_in_half_gives_what_is_left(store: Path, tmp_path: Path) -> N
         out.truncate(store.stat().st_size // 2 // 8192 * 8192)
     found = salvage(store, tmp_path / "new.db")
     assert not found.is_whole
-    assert sum(one.rows for one in found.tables) > 1000
+    assert sum(one.rows for one in found.tables) > 300  # packed results count by the hour
