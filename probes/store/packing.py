@@ -40,7 +40,7 @@ def pack_hour(engine: Engine, hour_ms: int) -> None:
     """Bring the blocks and rollups of an hour up to everything that is in `hot`. Raises StoreError."""
     query = select(hot.c.series_id, func.count()).where(within(hour_ms, hour_ms + HOUR_MS)).group_by(hot.c.series_id)
     with reading(engine) as connection:
-        found: dict[int, int] = dict(connection.execute(query).tuples().fetchall())
+        found = {int(series_id): int(n) for series_id, n in connection.execute(query).fetchall()}
         counts = sorted((_without_rollup(connection, hour_ms) | found).items())
     for ids in _groups(counts):
         with reading(engine) as connection:
