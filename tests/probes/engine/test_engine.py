@@ -170,8 +170,7 @@ def test_500_hanging_targets_do_not_delay_a_healthy_one(servers: Any, answering:
     turn_until(engine.loop, lambda: len(hung) == 500)
     assert {reading.reason for reading in hung} <= {Reason.DEADLINE, Reason.TCP_TIMEOUT}
     late = sorted((reading.duration_s or 0) - 3.0 for reading in hung)
-    # Far below the 3 s that one hanging target would cost if any waited for another.
-    assert late[-1] < 0.5
+    assert late[-1] < 0.25
     assert engine.in_flight == 0
 
 
