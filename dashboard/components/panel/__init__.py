@@ -2,34 +2,20 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from functools import cache
-from pathlib import Path
 from typing import Any
 
-import streamlit as st
-from streamlit.components.v2.types import ComponentRenderer
-
+from dashboard.components import renderer
 from dashboard.theme import Look
 
-_HERE = Path(__file__).parent
 Cell = str | Mapping[str, Any] | None | Sequence[Any]
 Block = Mapping[str, Any]
-
-
-@cache
-def _renderer() -> ComponentRenderer:
-    return st.components.v2.component(
-        "backwatch_panel",
-        css=(_HERE.parent / "colours.css").read_text() + (_HERE / "panel.css").read_text(),
-        js=(_HERE / "panel.js").read_text(),
-    )
 
 
 def panel(key: str, blocks: Sequence[Block | None], now_ms: int | None = None) -> None:
     """Draw blocks one under the other; None is left out. `key` is unique on its page."""
     shown = [block for block in blocks if block is not None]
     if shown:
-        _renderer()(key=key, data={"blocks": shown, "now": now_ms or int(time.time() * 1000)})
+        renderer("panel")(key=key, data={"blocks": shown, "now": now_ms or int(time.time() * 1000)})
 
 
 def head(title: str, look: Look | None = None, notes: Sequence[Cell] = (), word: str = "") -> Block:

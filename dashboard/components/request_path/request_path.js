@@ -1,20 +1,5 @@
 // The request path: tiers as columns, who needs whom as lines. Text from outside is set with textContent only.
-const SVG = "http://www.w3.org/2000/svg";
-const SHAPES = {
-  up: ["circle", { cx: 6, cy: 6, r: 5 }],
-  degraded: ["path", { d: "M6 0.8 L11.6 11 H0.4 Z" }],
-  down: ["path", { d: "M2.6 0.9 L6 4.2 L9.4 0.9 L11.1 2.6 L7.8 6 L11.1 9.4 L9.4 11.1 L6 7.8 L2.6 11.1 L0.9 9.4 L4.2 6 L0.9 2.6 Z" }],
-  maintenance: ["path", { d: "M6 0.2 L11.8 6 L6 11.8 L0.2 6 Z" }],
-  unknown: ["circle", { cx: 6, cy: 6, r: 4.4, class: "ring" }],
-};
 const drawings = new WeakMap();
-
-function isDark(host) {
-  const colour = getComputedStyle(host).getPropertyValue("--st-background-color").trim();
-  const hex = /^#([0-9a-f]{2})([0-9a-f]{2})([0-9a-f]{2})/i.exec(colour);
-  const parts = hex ? hex.slice(1, 4).map((part) => parseInt(part, 16)) : (colour.match(/\d+/g) || [255, 255, 255]).map(Number);
-  return parts[0] + parts[1] + parts[2] < 384;
-}
 
 function draw(tag, attributes, text) {
   const element = document.createElementNS(SVG, tag);
@@ -23,9 +8,9 @@ function draw(tag, attributes, text) {
   return element;
 }
 
-function glyph(look, x, y) {
+function place(look, x, y) {
   const group = draw("g", { transform: `translate(${x} ${y}) scale(0.8)`, class: `glyph ${look}` });
-  group.append(draw(...SHAPES[look]));
+  group.append(shapeOf(look));
   return group;
 }
 
@@ -142,7 +127,7 @@ class Path {
     group.append(draw("text", { ...middle, y: y + 24, class: "title" }, tier.word));
     const note = fit(tier.note, width - 34, 12.5);
     group.append(draw("text", { ...middle, x: middle.x + 7, y: y + 43, class: "note" }, note));
-    group.append(glyph(tier.look, middle.x - note.length * 3.15 - 8, y + 34));
+    group.append(place(tier.look, middle.x - note.length * 3.15 - 8, y + 34));
     return group;
   }
 
@@ -153,7 +138,7 @@ class Path {
     link.append(draw("rect", { x, y, width, height: NODE, rx: 6, class: "card" }));
     link.append(draw("rect", { x, y, width: 5, height: NODE, rx: 1, class: "mark" }));
     link.append(draw("text", { x: x + 14, y: y + 23, class: "name" }, fit(node.name, width - 24, 13.5)));
-    link.append(glyph(node.look, x + 14, y + 33));
+    link.append(place(node.look, x + 14, y + 33));
     link.append(draw("text", { x: x + 28, y: y + 42, class: "say" }, fit(node.text, width - 34, 12.5)));
     return link;
   }
