@@ -1,14 +1,16 @@
 """Where is a target, as users write it: a URL, or a host and a port?"""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from typing import Annotated, ClassVar, Self
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, SecretStr, field_validator, model_validator
 
+from probes.counters import MIN_OPERATIONS, WINDOW_S
 from probes.dial import place
+from probes.duration import Duration
 from probes.probe import Options
 from probes.redact import clean
 
@@ -73,6 +75,36 @@ def _plain(addresses: tuple[str, ...]) -> tuple[str, ...]:
 
 NamedAddresses = Annotated[tuple[str, ...], AfterValidator(_plain)]
 """Metadata or link-local addresses that a check may connect to all the same, each named exactly (see `guard`)."""
+
+
+class Counted(Options):
+    """Options of a kind that makes ratios of the server's counters."""
+
+    window: Duration = Field(WINDOW_S, ge=10, le=3600, description="Time over which ratios are counted")
+    min_operations: int = Field(
+        MIN_OPERATIONS, ge=1, description="Fewer operations than this within the window give no ratio"
+    )
+
+
+class Account(Options):
+    """Options of a kind that logs in to a server; `url` says where and as whom."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)  # the url may hold a password
+    schemes: ClassVar[Mapping[str, int]] = {}
+
+    url: SecretStr
+    password: SecretStr | None = Field(None, description="The password, where it does not stand in the url")
+
+    @field_validator("url")
+    @classmethod
+    def _is_an_address(cls, url: SecretStr) -> SecretStr:
+        parse_address(url.get_secret_value(), cls.schemes)
+        return url
+
+    def where(self) -> Address:
+        """The address, with the password."""
+        where = parse_address(self.url.get_secret_value(), self.schemes)
+        return replace(where, password=self.password.get_secret_value()) if self.password else where
 
 
 class Endpoint(Options):

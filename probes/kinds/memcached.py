@@ -5,12 +5,9 @@ import time
 from collections.abc import Mapping
 from typing import ClassVar
 
-from pydantic import Field
-
-from probes.address import Endpoint
-from probes.counters import MIN_OPERATIONS, WINDOW_S, Sample, known, window_of
+from probes.address import Counted, Endpoint
+from probes.counters import Sample, known, window_of
 from probes.dial import CutOff, after_reset, dial, shown, tcp_failure
-from probes.duration import Duration
 from probes.probe import Ask, BlockingProbe, Deadline, Failure, Metric, Reading, probe
 from probes.result import Reason
 
@@ -28,15 +25,10 @@ COUNTERS = ("uptime", "get_hits", "get_misses", "evictions", "listen_disabled_nu
 RATES = {"evictions": "evicted_per_s", "listen_disabled_num": "listen_disabled_per_s"}
 
 
-class MemcachedOptions(Endpoint):
+class MemcachedOptions(Counted, Endpoint):
     """Which server to ask."""
 
     ports: ClassVar = {"memcached": 11211, "memcache": 11211}
-
-    window: Duration = Field(WINDOW_S, ge=10, le=3600, description="Time over which hit_ratio is counted")
-    min_operations: int = Field(
-        MIN_OPERATIONS, ge=1, description="Fewer gets than this within the window give no ratio"
-    )
 
 
 @probe("memcached")

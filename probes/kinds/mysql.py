@@ -2,23 +2,20 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import ConfigDict, Field, SecretStr, field_validator
+from pydantic import Field, SecretStr
 
-from probes.address import Address, parse_address, safe
-from probes.counters import MIN_OPERATIONS, WINDOW_S, Sample, Window, known, window_of
+from probes.address import Account, Counted, safe
+from probes.counters import Sample, Window, known, window_of
 from probes.dial import CutOff
-from probes.duration import Duration
 from probes.mysql_link import Link, connect, failure_of
-from probes.probe import Ask, BlockingProbe, Expect, Failure, Metric, Options, Reading, probe
+from probes.probe import Ask, BlockingProbe, Expect, Failure, Metric, Reading, probe
 from probes.result import Reason, Status
 
 if TYPE_CHECKING:
     from pymysql.connections import Connection
 
-SCHEMES = {"mysql": 3306, "mariadb": 3306}
 SERVER = "SELECT @@version, @@server_id, @@hostname, @@max_connections, @@global.read_only"
 OLDEST = "SELECT coalesce(max(timestampdiff(SECOND, trx_started, now())), 0) FROM information_schema.innodb_trx"
 SIZE = "SELECT coalesce(sum(data_length + index_length), 0) FROM information_schema.tables WHERE table_schema = %s"
@@ -48,27 +45,16 @@ RATES = {
 }
 
 
-class MysqlOptions(Options):
+class MysqlOptions(Counted, Account):
     """Which server to ask, as whom."""
 
-    model_config = ConfigDict(hide_input_in_errors=True)  # the url may hold a password
+    schemes: ClassVar = {"mysql": 3306, "mariadb": 3306}
 
     url: SecretStr = Field(description="`mysql://user@host:3306/database`; `mariadb://` is the same")
-    password: SecretStr | None = Field(None, description="The password, where it does not stand in the url")
     tls: Literal["off", "prefer", "require", "verify"] = Field(
         "prefer", description="prefer: where the server has it; require: unverified; verify: authority and host name"
     )
     ca_file: str | None = Field(None, description="PEM file of the authorities to trust, with tls: verify")
-    window: Duration = Field(WINDOW_S, ge=10, le=3600, description="Time over which ratios are counted")
-    min_operations: int = Field(
-        MIN_OPERATIONS, ge=1, description="Fewer operations than this within the window give no ratio"
-    )
-
-    @field_validator("url")
-    @classmethod
-    def _is_mysql(cls, url: SecretStr) -> SecretStr:
-        parse_address(url.get_secret_value(), SCHEMES)
-        return url
 
 
 class MysqlExpect(Expect):
@@ -119,19 +105,14 @@ class MysqlProbe(BlockingProbe):
 
     def describe(self) -> str:
         """`mysql host:port/database`."""
-        where = self._where()
+        where = self.options.where()
         return f"mysql {where.place}/{where.path}".rstrip("/")
-
-    def _where(self) -> Address:
-        where = parse_address(self.options.url.get_secret_value(), SCHEMES)
-        given = self.options.password
-        return replace(where, password=given.get_secret_value()) if given else where
 
     def run(self, ask: Ask) -> Reading:
         """Fails only for connecting, logging in and SELECT 1; statistics that are refused are left out and named."""
         import pymysql
 
-        where = self._where()
+        where = self.options.where()
         password = where.password
         link = connect(where, self.options.tls, self.options.ca_file, ask.deadline)
         metrics: dict[str, float] = {"auth_s": link.auth_s}

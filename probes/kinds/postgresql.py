@@ -2,19 +2,17 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import ConfigDict, Field, SecretStr, field_validator
+from pydantic import Field, SecretStr
 
-from probes.address import Address, parse_address, safe
+from probes.address import Account, Counted, safe
 from probes.blocking import POSTGRESQL as BLOCKING
 from probes.blocking import describe
-from probes.counters import MIN_OPERATIONS, WINDOW_S, Sample, Window, known, window_of
+from probes.counters import Sample, Window, known, window_of
 from probes.dial import CutOff
-from probes.duration import Duration
 from probes.postgresql_link import Link, connect, failure_of
-from probes.probe import Ask, BlockingProbe, Expect, Failure, Metric, Options, Reading, probe
+from probes.probe import Ask, BlockingProbe, Expect, Failure, Metric, Reading, probe
 from probes.result import Reason
 
 if TYPE_CHECKING:
@@ -46,26 +44,12 @@ SLOTS = """SELECT count(*) FILTER (WHERE NOT active), count(*) FILTER (WHERE wal
   max(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn))::float8 FROM pg_replication_slots"""
 
 
-class PostgresqlOptions(Options):
+class PostgresqlOptions(Counted, Account):
     """Which server to ask, as whom."""
 
-    model_config = ConfigDict(hide_input_in_errors=True)  # the url may hold a password
+    schemes: ClassVar = {"postgresql": 5432, "postgres": 5432}
 
     url: SecretStr = Field(description="`postgresql://user@host:5432/database?sslmode=verify-full`, as libpq reads it")
-    password: SecretStr | None = Field(None, description="The password, where it does not stand in the url")
-    window: Duration = Field(WINDOW_S, ge=10, le=3600, description="Time over which ratios are counted")
-    min_operations: int = Field(
-        MIN_OPERATIONS, ge=1, description="Fewer operations than this within the window give no ratio"
-    )
-
-    @field_validator("url")
-    @classmethod
-    def _is_postgresql(cls, url: SecretStr) -> SecretStr:
-        parse_address(url.get_secret_value(), SCHEMES)
-        return url
-
-
-SCHEMES = {"postgresql": 5432, "postgres": 5432}
 
 
 class PostgresqlExpect(Expect):
@@ -122,19 +106,14 @@ class PostgresqlProbe(BlockingProbe):
 
     def describe(self) -> str:
         """`postgresql host:port/database`."""
-        where = self._where()
+        where = self.options.where()
         return f"postgresql {where.place if where.host else where.query['host']}/{where.path}"
-
-    def _where(self) -> Address:
-        where = parse_address(self.options.url.get_secret_value(), SCHEMES)
-        given = self.options.password
-        return replace(where, password=given.get_secret_value()) if given else where
 
     def run(self, ask: Ask) -> Reading:
         """Fails only for connecting, logging in and SELECT 1; statistics that are refused are left out and named."""
         import psycopg
 
-        where = self._where()
+        where = self.options.where()
         password = where.password
         link = connect(where, ask.deadline)
         metrics: dict[str, float] = {"auth_s": link.auth_s}

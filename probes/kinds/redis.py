@@ -3,21 +3,18 @@
 import ssl
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
-from pydantic import ConfigDict, Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator
 
-from probes.address import Address, parse_address, safe
-from probes.counters import MIN_OPERATIONS, WINDOW_S, Sample, known, window_of
+from probes.address import Account, Address, Counted, parse_address, safe
+from probes.counters import Sample, known, window_of
 from probes.dial import CutOff, after_reset, dial
-from probes.duration import Duration
 from probes.handshake import shake, trusting, trusting_all
-from probes.probe import Ask, BlockingProbe, Expect, Failure, Metric, Options, Reading, probe
+from probes.probe import Ask, BlockingProbe, Expect, Failure, Metric, Reading, probe
 from probes.redis_link import Link, failure_of, log_in
 from probes.result import NO_PHASES, Phases, Reason, Status
 
-SCHEMES = {"redis": 6379, "rediss": 6379, "valkey": 6379, "valkeys": 6379}
 GAUGES = {
     "uptime_in_seconds": "uptime_s",
     "connected_clients": "connections_used",
@@ -45,24 +42,19 @@ RATES = {
 }
 
 
-class RedisOptions(Options):
+class RedisOptions(Counted, Account):
     """Which server to ask, as whom."""
 
-    model_config = ConfigDict(hide_input_in_errors=True)  # the url may hold a password
+    schemes: ClassVar = {"redis": 6379, "rediss": 6379, "valkey": 6379, "valkeys": 6379}
 
     url: SecretStr = Field(description="`redis://user@host:6379/0`; `rediss://` for TLS; `valkey://` is the same")
-    password: SecretStr | None = Field(None, description="The password, where it does not stand in the url")
     ca_file: str | None = Field(None, description="PEM file of the authorities to trust, with rediss://")
     verify: bool = Field(True, description="Verify authority and host name, with rediss://")
-    window: Duration = Field(WINDOW_S, ge=10, le=3600, description="Time over which hit_ratio is counted")
-    min_operations: int = Field(
-        MIN_OPERATIONS, ge=1, description="Fewer reads than this within the window give no ratio"
-    )
 
     @field_validator("url")
     @classmethod
     def _is_redis(cls, url: SecretStr) -> SecretStr:
-        where = parse_address(url.get_secret_value(), SCHEMES)
+        where = parse_address(url.get_secret_value(), cls.schemes)
         if where.path and not where.path.isdigit():
             raise ValueError("what follows the port must be the number of a database, as in redis://host:6379/0")
         return url
@@ -121,18 +113,13 @@ class RedisProbe(BlockingProbe):
 
     def describe(self) -> str:
         """`redis host:port`."""
-        return f"redis {self._where().place}"
-
-    def _where(self) -> Address:
-        where = parse_address(self.options.url.get_secret_value(), SCHEMES)
-        given = self.options.password
-        return replace(where, password=given.get_secret_value()) if given else where
+        return f"redis {self.options.where().place}"
 
     def run(self, ask: Ask) -> Reading:
         """Fails for connecting, AUTH and PING; an account that may not read INFO is noted and stays up."""
         import redis
 
-        where = self._where()
+        where = self.options.where()
         password = where.password
         context = self._context(where)
         line = dial(where.host, where.port, ask.deadline)

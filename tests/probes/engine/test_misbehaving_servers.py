@@ -8,6 +8,7 @@ import struct
 import time
 import zlib
 from collections.abc import Callable, Iterator
+from statistics import median
 from typing import Any
 
 import brotli
@@ -49,10 +50,11 @@ def test_closed_port_is_refused(ask: Asking) -> None:
 
 
 def test_server_that_accepts_and_hangs_is_told_at_the_deadline(servers: Any, ask: Asking) -> None:
-    started = time.monotonic()
-    reading = ask(url_of(servers.start(lambda c: time.sleep(5))), timeout_s=0.5)
-    assert reading.reason is Reason.DEADLINE
-    assert 0.45 < time.monotonic() - started < 0.7
+    port = servers.start(lambda c: time.sleep(5))
+    readings = [ask(url_of(port), timeout_s=0.5) for _ in range(3)]
+    assert {reading.reason for reading in readings} == {Reason.DEADLINE}
+    # The median: a machine that stands still for a moment is no fault of ours.
+    assert median(reading.duration_s or 0 for reading in readings) == pytest.approx(0.5, abs=0.05)
 
 
 def test_full_backlog_is_a_connect_timeout(ask: Asking) -> None:
