@@ -58,7 +58,7 @@ def _live() -> None:
         )
     )
     blocks.append(_notifiers(states, at_ms))
-    columns = ["State", "Notifier", "About", "Attempts", "When", "Last error", "Message"]
+    columns = ["State", "Notifier", "About", "Attempts", "When", "Answer", "Message"]
     rows: list[list[draw.Cell]] = [
         [*delivery(one), draw.text(one.title, href=frame.incident_href(one.incident_id) if one.incident_id else None)]
         for one in notifications[:100]

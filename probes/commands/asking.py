@@ -22,6 +22,12 @@ _COLOURS = {"up": "green", "degraded": "yellow", "down": "red", "unknown": "whit
 _GLYPHS = {"up": "●", "degraded": "▲", "down": "✖", "unknown": "○"}
 
 
+class Unasked(Refusal):
+    """Nothing could be asked, which is no word on the target."""
+
+    exit_code = EXIT_CODES["unknown"]
+
+
 @click.command()
 @click.argument("what", nargs=-1, metavar="[URL|CHECK]...")
 @click.option("--json", "as_json", is_flag=True, help="one JSON object a line")
@@ -36,21 +42,18 @@ def probe(
     sqlite:///file. CHECK is an id of the configuration, part of one from the left (shop, shop/db) or a pattern;
     nothing at all means every configured check.
 
-    Exit code: 0 up, 1 degraded, 2 down, 3 unknown; the worst of all (down before unknown).
+    Exit code: 0 up, 1 degraded, 2 down, 3 unknown; the worst of all (down before unknown). What cannot be asked at
+    all, for want of a sound configuration or a known check, is unknown.
     """
     from probes.asking import ask_now
-    from probes.redact import Redactor, passwords_in
+    from probes.redact import Redactor
 
     # Here the answer is the table; what a loop would log beside it says the same twice.
     logging.getLogger("probes").setLevel(logging.ERROR)
-    checks = _of_urls(what, timeout)
-    secrets = {secret for word in what for secret in passwords_in(word)}
-    if not what or any("://" not in word for word in what):
-        config = load(config_path, data_dir)
-        checks += choose(config.estate, [word for word in what if "://" not in word])
-        secrets |= config.document.secrets
-    if not checks:
-        raise Refusal("the configuration holds no check")
+    try:
+        checks, secrets = _find(what, timeout, config_path, data_dir)
+    except Refusal as refusal:
+        raise Unasked(refusal.message) from refusal
     worst: list[Status] = []
     width = max(len(check.id) for check in checks)
     by_id = {check.id: check for check in checks}
@@ -58,6 +61,23 @@ def probe(
         worst.append(result.status)
         click.echo(json.dumps(as_object(by_id[result.check_id], result)) if as_json else as_line(result, width))
     raise SystemExit(exit_code(worst))
+
+
+def _find(
+    what: Sequence[str], timeout_s: float, config_path: Path | None, data_dir: Path | None
+) -> tuple[list["Check"], set[str]]:
+    """The checks that the words mean, and the secrets that no output may show. Raises Refusal."""
+    from probes.redact import passwords_in
+
+    checks = _of_urls(what, timeout_s)
+    secrets = {secret for word in what for secret in passwords_in(word)}
+    if not what or any("://" not in word for word in what):
+        config = load(config_path, data_dir)
+        checks += choose(config.estate, [word for word in what if "://" not in word])
+        secrets |= config.document.secrets
+    if not checks:
+        raise Refusal("the configuration holds no check")
+    return checks, secrets
 
 
 def exit_code(statuses: Iterable["Status"]) -> int:

@@ -121,7 +121,7 @@ def test_without_words_every_check_is_asked(site: str) -> None:
 def test_an_unknown_check_is_refused_with_a_suggestion(site: str) -> None:
     configure(site)
     result = run("probe", "shop/web/htp")
-    assert result.exit_code == 2
+    assert result.exit_code == 3, "not down: nothing was asked"
     assert "shop/web/http" in result.output
 
 
@@ -188,7 +188,7 @@ def test_a_sqlite_file_is_asked_by_url(tmp_path: Path) -> None:
 
 def test_without_a_configuration_it_is_said_where_one_was_looked_for() -> None:
     result = run("probe")
-    assert result.exit_code == 2
+    assert result.exit_code == 3
     assert "no configuration found" in result.output
     assert "backwatch init" in result.output
 
