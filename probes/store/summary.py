@@ -157,30 +157,42 @@ def _load_hours(
     return hours
 
 
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """What the texts of a row say: [ok, judged, expected] of each window, and the rest as it is shown."""
+
+    windows: tuple[tuple[int, int, int], ...]
+    bars: tuple[Counts, ...]
+    sparkline: tuple[float | None, ...]
+
+
 def _to_summary(row: Any, fresh: Mapping[int, Counts], newest_ms: int) -> Summary:
-    counts = to_counts([sum(counts[index] for counts in fresh.values()) for index in range(4)])
-    ok, judged = counts[0] + counts[1], sum(counts[:3])
-    ratios: dict[str, float | None] = {}
-    for name in _WINDOWS:
-        was_ok, was_judged, expected = json.loads(getattr(row, name) or "[0, 0, 0]")
-        ratios[name] = (was_ok + ok) / (was_judged + judged) if was_judged + judged else None
+    (_, _, _, _, until_ms, *windows, p50_us, p95_us, bars, sparkline) = row
+    stored = _parse(*windows, bars, sparkline)
+    counts = NOTHING
+    for more in fresh.values():
+        counts = (counts[0] + more[0], counts[1] + more[1], counts[2] + more[2], counts[3] + more[3])
+    ok, total = counts[0] + counts[1], sum(counts)
+    judged = total - counts[3]
+    ratios: list[float | None] = []
+    coverages: list[float | None] = []
+    for was_ok, was_judged, expected in stored.windows:
+        known = was_judged + judged
+        ratios.append((was_ok + ok) / known if known else None)
         # Nothing is known of the usual rhythm before an hour of it is counted.
-        covered = min(1.0, (was_judged + judged) / (expected + sum(counts))) if expected else None
-        ratios[name.replace("uptime", "coverage")] = covered
-    return Summary(
-        **ratios,
-        p50_s=to_s(row.p50_us),
-        p95_s=to_s(row.p95_us),
-        bars=_bars(row, fresh, newest_ms),
-        sparkline=tuple(to_s(us) for us in json.loads(row.sparkline)) if row.sparkline else (None,) * HOURS,
-    )
+        coverages.append(min(1.0, known / (expected + total)) if expected else None)
+    bars_now = _bars(stored.bars, until_ms, fresh, newest_ms)
+    return Summary(*ratios, *coverages, to_s(p50_us), to_s(p95_us), bars_now, stored.sparkline)
 
 
-def _bars(row: Any, fresh: Mapping[int, Counts], newest_ms: int) -> tuple[Counts, ...]:
-    last_ms = day_of(row.until_ms - 1) if row.until_ms else newest_ms
-    bars = list(_parse_bars(row.bars)) if row.bars else [NOTHING] * DAYS
+def _bars(
+    stored: tuple[Counts, ...], until_ms: int | None, fresh: Mapping[int, Counts], newest_ms: int
+) -> tuple[Counts, ...]:
+    last_ms = day_of(until_ms - 1) if until_ms else newest_ms
     gone = max(0, newest_ms - last_ms) // DAY_MS
-    bars = (bars + [NOTHING] * gone)[-DAYS:]
+    if not gone and not fresh:
+        return stored
+    bars = [*stored, *[NOTHING] * gone][-DAYS:]
     first_ms = max(last_ms, newest_ms) - (DAYS - 1) * DAY_MS
     for day_ms, counts in fresh.items():
         index = (day_ms - first_ms) // DAY_MS
@@ -189,9 +201,17 @@ def _bars(row: Any, fresh: Mapping[int, Counts], newest_ms: int) -> tuple[Counts
     return tuple(bars)
 
 
-@lru_cache(maxsize=4000)  # written hourly, looked at every few seconds
-def _parse_bars(text: str) -> tuple[Counts, ...]:
-    return tuple(to_counts(counts) for counts in json.loads(text))
+@lru_cache(maxsize=8000)  # written hourly, looked at every few seconds
+def _parse(day: str | None, week: str | None, month: str | None, quarter: str | None, bars: str | None,
+           sparkline: str | None) -> _Stored:  # fmt: skip
+    windows, all_bars, medians = json.loads(
+        f"[[{','.join(text or '[0,0,0]' for text in (day, week, month, quarter))}],{bars or 'null'},{sparkline or 'null'}]"
+    )
+    return _Stored(
+        tuple(map(tuple, windows)),
+        tuple(map(tuple, all_bars)) if all_bars else (NOTHING,) * DAYS,
+        tuple([to_s(us) for us in medians]) if medians else (None,) * HOURS,
+    )
 
 
 def _whole(us: float | None) -> int | None:
