@@ -122,12 +122,28 @@ class Steps:
         made = []
         for step in np.flatnonzero(self._counts.any(axis=1)).tolist():
             n = answered[step]
-            latencies = quantiles_s[step] if n else (None, None, None)
+            p50_s, p95_s, p99_s = quantiles_s[step] if n else (None, None, None)
+            up, degraded, down, unknown = counts[step]
             means = Phases(*(to_s(total / n) if n and total else None for total in phases[step]))
             values = {name: of[step][1] / of[step][0] for name, of in metrics.items() if of[step][0]}
             codes = dict(sorted(self._codes[step].items()))
             t_ms = self._first_ms + step * self._step_ms
-            made.append(Point(t_ms, sum(counts[step]), *counts[step], *latencies, means, values, codes))
+            made.append(
+                Point(
+                    t_ms,
+                    up + degraded + down + unknown,
+                    up,
+                    degraded,
+                    down,
+                    unknown,
+                    p50_s,
+                    p95_s,
+                    p99_s,
+                    means,
+                    values,
+                    codes,
+                )
+            )
         return made
 
     def _quantiles_s(self) -> tuple[list[int], list[list[float]]]:

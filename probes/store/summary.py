@@ -168,7 +168,7 @@ class _Stored:
 
 def _to_summary(row: Any, fresh: Mapping[int, Counts], newest_ms: int) -> Summary:
     (_, _, _, _, until_ms, *windows, p50_us, p95_us, bars, sparkline) = row
-    stored = _parse(*windows, bars, sparkline)
+    stored = _parse(tuple(windows), bars, sparkline)
     counts = NOTHING
     for more in fresh.values():
         counts = (counts[0] + more[0], counts[1] + more[1], counts[2] + more[2], counts[3] + more[3])
@@ -182,7 +182,11 @@ def _to_summary(row: Any, fresh: Mapping[int, Counts], newest_ms: int) -> Summar
         # Nothing is known of the usual rhythm before an hour of it is counted.
         coverages.append(min(1.0, known / (expected + total)) if expected else None)
     bars_now = _bars(stored.bars, until_ms, fresh, newest_ms)
-    return Summary(*ratios, *coverages, to_s(p50_us), to_s(p95_us), bars_now, stored.sparkline)
+    (day, week, month, quarter), covered = ratios, coverages
+    return Summary(
+        day, week, month, quarter, covered[0], covered[1], covered[2], covered[3],
+        to_s(p50_us), to_s(p95_us), bars_now, stored.sparkline,
+    )  # fmt: skip
 
 
 def _bars(
@@ -202,11 +206,9 @@ def _bars(
 
 
 @lru_cache(maxsize=8000)  # written hourly, looked at every few seconds
-def _parse(day: str | None, week: str | None, month: str | None, quarter: str | None, bars: str | None,
-           sparkline: str | None) -> _Stored:  # fmt: skip
-    windows, all_bars, medians = json.loads(
-        f"[[{','.join(text or '[0,0,0]' for text in (day, week, month, quarter))}],{bars or 'null'},{sparkline or 'null'}]"
-    )
+def _parse(windows_said: tuple[str | None, ...], bars: str | None, sparkline: str | None) -> _Stored:
+    counted = ",".join(text or "[0,0,0]" for text in windows_said)
+    windows, all_bars, medians = json.loads(f"[[{counted}],{bars or 'null'},{sparkline or 'null'}]")
     return _Stored(
         tuple(map(tuple, windows)),
         tuple(map(tuple, all_bars)) if all_bars else (NOTHING,) * DAYS,

@@ -2,8 +2,8 @@
 
 python tests/bench/store_reads.py [--slow 998] [--every 600] [--rounds 3]
 
-Two checks at 10 s and `slow` ones every `every` seconds over a day, packed and rolled up here; older rollups are copies.
-The building takes a minute instead of the hour of the whole table; what is read of one check is as much as there.
+Two checks at 10 s and `slow` ones every `every` seconds over a day, packed and rolled up here; older rollups copies.
+Building takes a minute instead of the hour of the whole table; what is read of one check is as much as there.
 """
 
 import argparse

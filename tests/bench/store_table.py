@@ -189,7 +189,7 @@ def median_ms(call: Callable[[], object], times: int = 9) -> float:
 
 
 def reads_ms(engine: Engine, check_id: str, now_ms: int) -> tuple[float, dict[str, float]]:
-    """Milliseconds of CPU of the trivial SELECT and of each read; the SELECT is measured before, among and after them."""
+    """Milliseconds of CPU of the trivial SELECT and of each read; the SELECT is measured among them."""
     columns = [hot.c[name] for name in ("id", "status", "code", "total_us", "ttfb_us", "late_ms", "error_id")]
 
     def trivial() -> object:

@@ -57,6 +57,9 @@ def test_sketches_are_decoded_together(durations: list[list[int]], often: int) -
         stored.append(sketch.to_bytes() if sketch.n else None)
         zeros = sum(us < 1 for us in some) * often
         wanted += [(index, 0, zeros)] * bool(zeros)
-        wanted += [(index, bucket + 1, count) for bucket, count in sorted(Counter(bucket_of(us) for us in some * often if us).items())]
+        wanted += [
+            (index, bucket + 1, count)
+            for bucket, count in sorted(Counter(bucket_of(us) for us in some * often if us).items())
+        ]
     of, buckets, counts = decode(stored)
     assert list(zip(of.tolist(), buckets.tolist(), counts.tolist(), strict=True)) == wanted
