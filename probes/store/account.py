@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, Engine
 
-from probes.store.charts import count_span
+from probes.store.buckets import read_rollups
 from probes.store.database import reading
 from probes.store.due import DAY_MS, HOUR_MS, day_of, hour_of
+from probes.store.history import read_columns
 from probes.store.rows import find_series
-from probes.store.spans import Held, load_held, plan
-from probes.store.tally import Tally
+from probes.store.spans import Held, Span, load_held, plan
+from probes.store.tally import Tally, find_reasons
 from probes.store.uptime import Piece, Uptime, add_up, load_pieces, sum_up
 
 Period = tuple[int, int]
@@ -92,5 +93,16 @@ def _tally(connection: Connection, ids: Sequence[int], stretches: Sequence[Perio
     tally = Tally()
     for start_ms, end_ms in stretches if ids else ():
         for span in plan(start_ms, end_ms, DAY_MS, held):
-            count_span(connection, ids, span, tally)
+            _count(connection, ids, span, tally)
     return tally
+
+
+def _count(connection: Connection, ids: Sequence[int], span: Span, tally: Tally) -> None:
+    if span.source == "raw":
+        parts = [columns for _, columns in read_columns(connection, span.from_ms, span.to_ms, ids)]
+        reasons = find_reasons(connection, parts)
+        for columns in parts:
+            tally.add(columns, reasons)
+    else:
+        for row in read_rollups(connection, ids, span):
+            tally.merge(row)

@@ -19,8 +19,8 @@ from probes.store.columns import PHASES, STEP_US, Columns, Whole
 VERSION = 1
 Number = TypeVar("Number", int, float)
 
-_NONE, _CONSTANT, _LEAST, _DELTA, _DELTA2, _DOUBLES, _DECIMALS = range(7)
-_WITH_GAPS = 8
+NONE, CONSTANT, LEAST, DELTA, DELTA2, DOUBLES, DECIMALS = range(7)
+WITH_GAPS = 8
 _MAX_POWER = 6
 _MAX_EXACT = float(1 << 52)
 
@@ -57,10 +57,15 @@ def unpack(data: bytes | memoryview, hour_ms: int) -> Columns:
         raise BlockError(f"a damaged block: {error}") from error
 
 
-def _unpack(data: bytes, hour_ms: int) -> Columns:
+def inflate(data: bytes) -> bytes:
+    """What a block's reader reads. Raises BlockError, zlib.error."""
     if not data or data[0] != VERSION:
         raise BlockError(f"a block of version {data[0] if data else '?'}, this program knows {VERSION}")
-    read = _Reader(zlib.decompress(data[1:]))
+    return zlib.decompress(data[1:])
+
+
+def _unpack(data: bytes, hour_ms: int) -> Columns:
+    read = BlockReader(inflate(data))
     read.n = read.number()
     if not read.n:
         raise BlockError("a block of nothing")
@@ -113,32 +118,32 @@ class _Writer:
             return
         gaps = len(present) < len(column)
         kind, values, divisor = _differences(present)
-        self.number(kind | (_WITH_GAPS if gaps else 0))
+        self.number(kind | (WITH_GAPS if gaps else 0))
         self.number(divisor)
         if gaps:
             self._bits([value is not None for value in column])
-        if kind == _DELTA2:
+        if kind == DELTA2:
             self.number(_fold(present[0]))
             self.number(_fold(present[1] - present[0]))
         else:
-            self.number(_fold(present[0] if kind == _DELTA else min(present)))
+            self.number(_fold(present[0] if kind == DELTA else min(present)))
         self._planes(values)
 
     def floats(self, column: Sequence[float | None]) -> None:
         present = [value for value in column if value is not None]
         power = _power_of_ten(present)
         if power is not None:
-            self.number(_DECIMALS)
+            self.number(DECIMALS)
             self.number(power)
             scale = 10**power
             self.column([None if value is None else round(value * scale) for value in column])
             return
         gaps = len(present) < len(column)
         if present.count(present[0]) == len(present):
-            self.number(_CONSTANT | (_WITH_GAPS if gaps else 0))
+            self.number(CONSTANT | (WITH_GAPS if gaps else 0))
             present = present[:1]
         else:
-            self.number(_DOUBLES | (_WITH_GAPS if gaps else 0))
+            self.number(DOUBLES | (WITH_GAPS if gaps else 0))
         if gaps:
             self._bits([value is not None for value in column])
         self._shuffle(array("d", present), 8)
@@ -154,9 +159,9 @@ class _Writer:
 
     def _kept_simple(self, column: Sequence[int | None], present: Sequence[int]) -> bool:
         if not present:
-            self.number(_NONE)
+            self.number(NONE)
         elif present.count(present[0]) == len(column):
-            self.number(_CONSTANT)
+            self.number(CONSTANT)
             self.number(_fold(present[0]))
         else:
             return False
@@ -178,7 +183,9 @@ class _Writer:
             self._body += data[plane::8]
 
 
-class _Reader:
+class BlockReader:
+    """Goes through the bytes of a block: what describes a column, then its values."""
+
     def __init__(self, data: bytes) -> None:
         self.n = 0
         self._data, self._at = data, 0
@@ -186,6 +193,7 @@ class _Reader:
         self._body_at = self._at + size
 
     def number(self) -> int:
+        """The next number of what describes the columns."""
         number = shift = 0
         while True:
             byte = self._data[self._at]
@@ -196,48 +204,52 @@ class _Reader:
             shift += 7
 
     def text(self) -> str:
+        """The next text of what describes the columns."""
         size = self.number()
         self._at += size
         return self._data[self._at - size : self._at].decode()
 
     def whole(self) -> list[int]:
+        """The next column, which has no gaps."""
         column = self.column()
         if None in column:
             raise BlockError("a column with gaps that has none")
         return column  # type: ignore[return-value]
 
     def column(self) -> Whole:
+        """The next column."""
         kind = self.number()
-        if kind == _NONE:
+        if kind == NONE:
             return [None] * self.n
-        if kind == _CONSTANT:
-            return [_unfold(self.number())] * self.n
+        if kind == CONSTANT:
+            return [unfold(self.number())] * self.n
         divisor = self.number()
-        flags = self._bits() if kind & _WITH_GAPS else None
+        flags = self._bits() if kind & WITH_GAPS else None
         count = sum(flags) if flags else self.n
-        present = self._present(kind & ~_WITH_GAPS, divisor, count)
+        present = self._present(kind & ~WITH_GAPS, divisor, count)
         return _spread(present, flags)
 
     def floats(self) -> list[float | None]:
+        """The next column of metrics."""
         kind = self.number()
-        if kind == _DECIMALS:
+        if kind == DECIMALS:
             scale = 10 ** self.number()
             return [None if value is None else value / scale for value in self.column()]
-        flags = self._bits() if kind & _WITH_GAPS else None
+        flags = self._bits() if kind & WITH_GAPS else None
         count = sum(flags) if flags else self.n
-        if kind & ~_WITH_GAPS == _CONSTANT:
+        if kind & ~WITH_GAPS == CONSTANT:
             return _spread(list(self._doubles(1)) * count, flags)
         return _spread(list(self._doubles(count)), flags)
 
     def _present(self, kind: int, divisor: int, count: int) -> list[int]:
-        first = _unfold(self.number())
-        if kind == _LEAST:
+        first = unfold(self.number())
+        if kind == LEAST:
             return [first + value * divisor for value in self._planes(count)]
-        if kind == _DELTA:
+        if kind == DELTA:
             steps = self._folded(count - 1, divisor)
             return list(accumulate(steps, initial=first))
-        if kind == _DELTA2:
-            step = _unfold(self.number())
+        if kind == DELTA2:
+            step = unfold(self.number())
             turns = self._folded(count - 2, divisor)
             return list(accumulate(accumulate(turns, initial=step), initial=first))
         raise BlockError(f"a column of kind {kind}")
@@ -247,7 +259,7 @@ class _Reader:
 
     def _bits(self) -> list[bool]:
         size = (self.n + 7) // 8
-        bits = int.from_bytes(self._take(size), "little")
+        bits = int.from_bytes(self.take(size), "little")
         return [mark == "1" for mark in f"{bits:0{self.n}b}"]
 
     def _planes(self, count: int) -> Sequence[int]:
@@ -265,10 +277,11 @@ class _Reader:
     def _interleaved(self, width: int, count: int) -> bytearray:
         data = bytearray(8 * count)
         for plane in range(width):
-            data[plane::8] = self._take(count)
+            data[plane::8] = self.take(count)
         return data
 
-    def _take(self, size: int) -> bytes:
+    def take(self, size: int) -> bytes:
+        """The next bytes of the columns' values."""
         piece = self._data[self._body_at : self._body_at + size]
         if len(piece) != size:
             raise BlockError("a block that is cut off")
@@ -288,10 +301,10 @@ def _differences(present: Sequence[int]) -> tuple[int, list[int], int]:
         turns = list(map(sub, steps[1:], steps))
         walk, bend = sum(map(abs, steps)), sum(map(abs, turns))
         if bend < min(walk, spread):
-            return _DELTA2, list(map(_fold, turns)), divisor
+            return DELTA2, list(map(_fold, turns)), divisor
         if walk < spread:
-            return _DELTA, list(map(_fold, steps)), divisor
-    return _LEAST, above, divisor
+            return DELTA, list(map(_fold, steps)), divisor
+    return LEAST, above, divisor
 
 
 def _power_of_ten(values: Sequence[float]) -> int | None:
@@ -324,7 +337,8 @@ def _fold(number: int) -> int:
     return number << 1 if number >= 0 else (-number << 1) - 1
 
 
-def _unfold(number: int) -> int:
+def unfold(number: int) -> int:
+    """The number that was folded."""
     return number >> 1 ^ -(number & 1)
 
 

@@ -8,6 +8,7 @@ import logging
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from sqlalchemy import Column, Connection, func, select
 
@@ -36,8 +37,9 @@ def read_rows(connection: Connection, from_ms: int, to_ms: int, ids: Iterable[in
     if from_ms >= hot_ms:
         return found
     known: dict[int, HotRow] = {row.id: row for row in found}
-    for series_id, columns in _read_blocks(connection, from_ms, min(to_ms, hot_ms), wanted):
-        known.update((row.id, row) for row in columns.rows(series_id))
+    for key, data in _read_blocks(connection, from_ms, min(to_ms, hot_ms), wanted):
+        columns = Part(key & _MASK, key, data, ()).columns(from_ms, to_ms)
+        known.update((row.id, row) for row in columns.rows(key & _MASK))
     return [known[key] for key in sorted(known)]
 
 
@@ -45,6 +47,35 @@ def read_columns(
     connection: Connection, from_ms: int, to_ms: int, ids: Iterable[int] | None = None
 ) -> list[tuple[int, Columns]]:
     """The same as columns, each with its series: one or more a series, those of a series in slot order."""
+    parts = []
+    for part in find_parts(connection, from_ms, to_ms, ids):
+        columns = part.columns(from_ms, to_ms)
+        if len(columns):
+            parts.append((part.series_id, columns))
+    return parts
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Results of a series: those of a block, whose key is then not None, and rows beside them, in slot order."""
+
+    series_id: int
+    key: int | None
+    data: bytes
+    rows: Sequence[HotRow]
+
+    def columns(self, from_ms: int, to_ms: int) -> Columns:
+        """Those with from_ms <= slot_ms < to_ms."""
+        rows = Columns.of_rows(self.rows)
+        if self.key is None:
+            return rows
+        packed = unpack_readable(self.key, self.data)
+        inside = packed.part(bisect_left(packed.slots, from_ms), bisect_left(packed.slots, to_ms))
+        return inside.merged(rows) if self.rows else inside
+
+
+def find_parts(connection: Connection, from_ms: int, to_ms: int, ids: Iterable[int] | None = None) -> list[Part]:
+    """Where the results with from_ms <= slot_ms < to_ms are, in order of hour and series; blocks are whole hours."""
     wanted = None if ids is None else list(ids)
     rows = _read_hot(connection, from_ms, to_ms, wanted)
     hot_ms = get_ms(connection, HOT_MS)
@@ -55,15 +86,14 @@ def read_columns(
             late[hour_of(row.slot_ms), row.series_id].append(row)
         else:
             current[row.series_id].append(row)
-    parts: list[tuple[int, int, Columns]] = []
+    parts: list[tuple[int, Part]] = []
     if from_ms < hot_ms:
-        for series_id, columns in _read_blocks(connection, from_ms, min(to_ms, hot_ms), wanted):
-            hour_ms = hour_of(columns.slots[0])
-            waiting = late.pop((hour_ms, series_id), None)
-            parts.append((hour_ms, series_id, columns.merged(Columns.of_rows(waiting)) if waiting else columns))
-    parts += [(hour_ms, series_id, Columns.of_rows(waiting)) for (hour_ms, series_id), waiting in late.items()]
-    parts += [(hot_ms, series_id, Columns.of_rows(of_series)) for series_id, of_series in current.items()]
-    return [(series_id, columns) for _, series_id, columns in sorted(parts, key=lambda part: part[:2])]
+        for key, data in _read_blocks(connection, from_ms, min(to_ms, hot_ms), wanted):
+            hour_ms, series_id = (key >> SERIES_BITS) * HOUR_MS, key & _MASK
+            parts.append((hour_ms, Part(series_id, key, data, late.pop((hour_ms, series_id), ()))))
+    parts += [(hour_ms, Part(series_id, None, b"", waiting)) for (hour_ms, series_id), waiting in late.items()]
+    parts += [(hot_ms, Part(series_id, None, b"", of_series)) for series_id, of_series in current.items()]
+    return [part for _, part in sorted(parts, key=lambda one: (one[0], one[1].series_id))]
 
 
 def newest_rows(
@@ -157,7 +187,7 @@ def _newest_hot(
 
 def _read_blocks(
     connection: Connection, from_ms: int, to_ms: int, ids: Sequence[int] | None
-) -> Iterator[tuple[int, Columns]]:
+) -> Iterator[tuple[int, bytes]]:
     begin_ms = max(from_ms, get_ms(connection, PRUNED_MS), 0)
     hours = range(hour_of(begin_ms), to_ms, HOUR_MS)
     if ids is None or len(ids) > _MANY:
@@ -171,11 +201,7 @@ def _read_blocks(
     else:
         keys = [block_key(hour_ms, series_id) for hour_ms in hours for series_id in sorted(ids)]
         found = read_blocks_of(connection, keys)
-    for key, _, data in found:
-        columns = unpack_readable(key, data)
-        inside = columns.part(bisect_left(columns.slots, from_ms), bisect_left(columns.slots, to_ms))
-        if len(inside):
-            yield key & _MASK, inside
+    return ((key, data) for key, _, data in found)
 
 
 def _windows(connection: Connection, from_ms: int, to_ms: int) -> Iterator[tuple[int, int]]:

@@ -11,6 +11,8 @@ HOT_MS = "hot_ms"
 """Results before this time lie in blocks; `hot` has of them only what came late and waits to be merged."""
 UNPACKED_MS = "unpacked_ms"
 """Hours before this one were rolled up by a version without blocks; there only until they are packed."""
+SUMMARISED = "summarised"
+"""Changes whenever summaries are written; who has read them need not do so again until then."""
 PRUNED_MS = "pruned_ms"
 """Single results before this time have been deleted."""
 

@@ -55,6 +55,12 @@ def to_counts(values: Iterable[Any]) -> Counts:
     return up, degraded, down, unknown
 
 
+def plus(one: Counts, other: Counts) -> Counts:
+    """The sum of two."""
+    up, degraded, down, unknown = one
+    return up + other[0], degraded + other[1], down + other[2], unknown + other[3]
+
+
 def _count(connection: Connection, from_ms: int, to_ms: int) -> ByDay:
     found: ByDay = {}
     # What was packed since is in the rollups of its hours.
@@ -89,7 +95,7 @@ def _add_packed(connection: Connection, from_ms: int, hot_ms: int, found: ByDay)
     for series_id, bucket_ms, *counts in connection.execute(query):
         by_day = found.setdefault(series_id, {})
         known = by_day.get(day_of(bucket_ms), NOTHING)
-        by_day[day_of(bucket_ms)] = to_counts(sum(pair) for pair in zip(known, counts, strict=True))
+        by_day[day_of(bucket_ms)] = plus(known, to_counts(counts))
 
 
 def _add(one: Mapping[int, Mapping[int, Counts]], other: ByDay) -> ByDay:
@@ -97,5 +103,5 @@ def _add(one: Mapping[int, Mapping[int, Counts]], other: ByDay) -> ByDay:
     for series_id, by_day in other.items():
         known = total.setdefault(series_id, {})
         for day_ms, counts in by_day.items():
-            known[day_ms] = to_counts(sum(pair) for pair in zip(known.get(day_ms, NOTHING), counts, strict=True))
+            known[day_ms] = plus(known[day_ms], counts) if day_ms in known else counts
     return total

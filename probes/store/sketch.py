@@ -12,15 +12,15 @@ from itertools import accumulate
 
 RELATIVE_ERROR = 0.01
 
-_VERSION = 1
-_GAMMA = (1 + RELATIVE_ERROR) / (1 - RELATIVE_ERROR)
-_PER_LOG = 1 / math.log(_GAMMA)
+VERSION = 1
+GAMMA = (1 + RELATIVE_ERROR) / (1 - RELATIVE_ERROR)
+PER_LOG = 1 / math.log(GAMMA)
 
 
 @lru_cache(maxsize=65_536)
 def bucket_of(us: int) -> int:
     """The bucket of a duration in microseconds, which is at least 1."""
-    return math.ceil(math.log(us) * _PER_LOG)
+    return math.ceil(math.log(us) * PER_LOG)
 
 
 class Sketch:
@@ -78,12 +78,12 @@ class Sketch:
         for bucket in sorted(self._buckets):
             below += self._buckets[bucket]
             if rank < below:
-                return float(2 * _GAMMA**bucket / (_GAMMA + 1))
+                return float(2 * GAMMA**bucket / (GAMMA + 1))
         return None
 
     def to_bytes(self) -> bytes:
         """Version, zeros, then for each bucket its distance from the one before and its count, as varints."""
-        out = bytearray([_VERSION])
+        out = bytearray([VERSION])
         _put(out, self._zeros)
         last = 0
         for bucket in sorted(self._buckets):
@@ -98,8 +98,8 @@ class Sketch:
         sketch = cls()
         if not data:
             return sketch
-        if data[0] != _VERSION:
-            raise ValueError(f"sketch of version {data[0]}, this program knows {_VERSION}")
+        if data[0] != VERSION:
+            raise ValueError(f"sketch of version {data[0]}, this program knows {VERSION}")
         numbers = _numbers(bytes(data))
         sketch._zeros = numbers[0] if numbers else 0
         if len(numbers) % 2 != 1:

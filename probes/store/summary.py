@@ -1,31 +1,36 @@
 """What does the overview show of every check? Uptime of four windows, daily bars, a sparkline; written hourly."""
 
 import json
+import threading
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from statistics import median
 from typing import Any
+from uuid import uuid4
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection, Engine, func, select
 
 from probes.store.database import reading, upsert, writing
 from probes.store.due import DAY_MS, HOUR_MS, day_of
-from probes.store.meta import ROLLED_MS, get_ms
-from probes.store.open_hour import NOTHING, Counts, count_since, to_counts
+from probes.store.meta import ROLLED_MS, SUMMARISED, get_ms, put
+from probes.store.open_hour import NOTHING, Counts, count_since, plus, to_counts
 from probes.store.rows import to_s
 from probes.store.sketch import Sketch
-from probes.store.tables import rollup_d, rollup_h, series, summary
+from probes.store.tables import meta, rollup_d, rollup_h, series, summary
+from probes.value import value
 
 DAYS = 90
 HOURS = 24
 SLICE = 200
 
+_KEYS = select(series.c.id, series.c.check_id, series.c.location)
+_REVISION = select(meta.c.value).where(meta.c.key == SUMMARISED)
 _WINDOWS = {"uptime_24h": 1, "uptime_7d": 7, "uptime_30d": 30, "uptime_90d": DAYS}
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Summary:
     """A check at a location over the last days, up to now; None where nothing was judged.
 
@@ -66,20 +71,24 @@ def write_summaries(engine: Engine, now_ms: int) -> int:  # noqa: ARG001 - rollu
             insert = upsert(connection)(summary)
             columns = {column.name: insert.excluded[column.name] for column in summary.c if not column.primary_key}
             connection.execute(insert.on_conflict_do_update(index_elements=["series_id"], set_=columns), rows)
+            put(connection, SUMMARISED, uuid4().hex)
     return len(ids)
 
 
 def load_summaries(engine: Engine) -> dict[tuple[str, str], Summary]:
     """The summary of every (check, location), with the results since it was written added. Raises StoreError."""
-    query = select(series.c.check_id, series.c.location, series.c.id, summary).outerjoin(
-        summary, summary.c.series_id == series.c.id
-    )
     with reading(engine) as connection:
-        rows = connection.execute(query).fetchall()
-        until = frozenset(row.until_ms for row in rows if row.until_ms is not None)
-        fresh = count_since(engine, connection, until)
-    newest_ms = max((day_ms for by_day in fresh.values() for day_ms in by_day), default=day_of(max(until, default=0)))
-    return {(row.check_id, row.location): _to_summary(row, fresh.get(row.id, {}), newest_ms) for row in rows}
+        keys = connection.execute(_KEYS).fetchall()
+        written = _load_written(engine, connection)
+        fresh = count_since(engine, connection, written.until)
+    newest_ms = max(
+        (day_ms for days in fresh.values() for day_ms in days), default=day_of(max(written.until, default=0))
+    )
+    rows, nothing = written.rows, dict[int, Counts]()
+    return {
+        (check_id, location): _to_summary(rows.get(series_id, _UNWRITTEN), fresh.get(series_id, nothing), newest_ms)
+        for series_id, check_id, location in keys
+    }
 
 
 def summarise(
@@ -157,41 +166,96 @@ def _load_hours(
     return hours
 
 
-def _to_summary(row: Any, fresh: Mapping[int, Counts], newest_ms: int) -> Summary:
-    counts = to_counts([sum(counts[index] for counts in fresh.values()) for index in range(4)])
-    ok, judged = counts[0] + counts[1], sum(counts[:3])
-    ratios: dict[str, float | None] = {}
-    for name in _WINDOWS:
-        was_ok, was_judged, expected = json.loads(getattr(row, name) or "[0, 0, 0]")
-        ratios[name] = (was_ok + ok) / (was_judged + judged) if was_judged + judged else None
-        # Nothing is known of the usual rhythm before an hour of it is counted.
-        covered = min(1.0, (was_judged + judged) / (expected + sum(counts))) if expected else None
-        ratios[name.replace("uptime", "coverage")] = covered
-    return Summary(
-        **ratios,
-        p50_s=to_s(row.p50_us),
-        p95_s=to_s(row.p95_us),
-        bars=_bars(row, fresh, newest_ms),
-        sparkline=tuple(to_s(us) for us in json.loads(row.sparkline)) if row.sparkline else (None,) * HOURS,
+@value(frozen=True, slots=True)
+class _Row:
+    """A row of the table as it is shown: [ok, judged, expected] of each window, and the rest."""
+
+    until_ms: int | None
+    windows: tuple[tuple[int, int, int], ...]
+    p50_s: float | None
+    p95_s: float | None
+    bars: tuple[Counts, ...]
+    sparkline: tuple[float | None, ...]
+
+
+_UNWRITTEN = _Row(None, ((0, 0, 0),) * 4, None, None, (NOTHING,) * DAYS, (None,) * HOURS)
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """What the table says since it was written last, by series."""
+
+    revision: str | None
+    rows: Mapping[int, _Row]
+    until: frozenset[int]
+
+
+_written: WeakKeyDictionary[Engine, _Written] = WeakKeyDictionary()
+_guard = threading.Lock()
+
+
+def _load_written(engine: Engine, connection: Connection) -> _Written:
+    """The table: written hourly, looked at every few seconds, so it is read and parsed when it was written."""
+    revision = connection.scalar(_REVISION)
+    with _guard:
+        known = _written.get(engine)
+    if known is None or revision is None or known.revision != revision:
+        rows = {row[0]: _parse(row) for row in connection.execute(select(summary))}
+        known = _Written(revision, rows, frozenset(row.until_ms for row in rows.values() if row.until_ms is not None))
+        with _guard:
+            _written[engine] = known
+    return known
+
+
+def _parse(row: Any) -> _Row:
+    (_, until_ms, *windows_said, p50_us, p95_us, bars, sparkline) = row
+    counted = ",".join(text or "[0,0,0]" for text in windows_said)
+    windows, all_bars, medians = json.loads(f"[[{counted}],{bars or 'null'},{sparkline or 'null'}]")
+    return _Row(
+        until_ms,
+        tuple(map(tuple, windows)),
+        to_s(p50_us),
+        to_s(p95_us),
+        tuple(map(tuple, all_bars)) if all_bars else _UNWRITTEN.bars,
+        tuple([to_s(us) for us in medians]) if medians else _UNWRITTEN.sparkline,
     )
 
 
-def _bars(row: Any, fresh: Mapping[int, Counts], newest_ms: int) -> tuple[Counts, ...]:
-    last_ms = day_of(row.until_ms - 1) if row.until_ms else newest_ms
-    bars = list(_parse_bars(row.bars)) if row.bars else [NOTHING] * DAYS
+def _to_summary(row: _Row, fresh: Mapping[int, Counts], newest_ms: int) -> Summary:
+    up = degraded = down = unknown = 0
+    for more in fresh.values():
+        up, degraded, down, unknown = up + more[0], degraded + more[1], down + more[2], unknown + more[3]
+    ok, judged = up + degraded, up + degraded + down
+    total = judged + unknown
+    ratios: list[float | None] = []
+    coverages: list[float | None] = []
+    for was_ok, was_judged, expected in row.windows:
+        known = was_judged + judged
+        ratios.append((was_ok + ok) / known if known else None)
+        # Nothing is known of the usual rhythm before an hour of it is counted.
+        coverages.append(min(1.0, known / (expected + total)) if expected else None)
+    bars = _bars(row.bars, row.until_ms, fresh, newest_ms)
+    (day, week, month, quarter), covered = ratios, coverages
+    return Summary(
+        day, week, month, quarter, covered[0], covered[1], covered[2], covered[3],
+        row.p50_s, row.p95_s, bars, row.sparkline,
+    )  # fmt: skip
+
+
+def _bars(
+    stored: tuple[Counts, ...], until_ms: int | None, fresh: Mapping[int, Counts], newest_ms: int
+) -> tuple[Counts, ...]:
+    last_ms = day_of(until_ms - 1) if until_ms else newest_ms
     gone = max(0, newest_ms - last_ms) // DAY_MS
-    bars = (bars + [NOTHING] * gone)[-DAYS:]
+    if not gone and not fresh:
+        return stored
+    bars = [*stored[gone:], *[NOTHING] * gone] if gone else list(stored)
     first_ms = max(last_ms, newest_ms) - (DAYS - 1) * DAY_MS
     for day_ms, counts in fresh.items():
         index = (day_ms - first_ms) // DAY_MS
         if index >= 0:
-            bars[index] = to_counts(sum(pair) for pair in zip(bars[index], counts, strict=True))
+            bars[index] = plus(bars[index], counts)
     return tuple(bars)
-
-
-@lru_cache(maxsize=4000)  # written hourly, looked at every few seconds
-def _parse_bars(text: str) -> tuple[Counts, ...]:
-    return tuple(to_counts(counts) for counts in json.loads(text))
 
 
 def _whole(us: float | None) -> int | None:
