@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+CHECKPOINT_EVERY_S = 60.0
 _GAP_MS = 30_000
 """Silence of a worker that is worth an event."""
 
@@ -72,7 +73,7 @@ class WorkerOffice:
         self._maintenance = Chores(
             "maintenance",
             Chore("packing results", 300.0, self._keep_up),
-            Chore("checkpointing the store", 60.0, self._checkpoint),
+            Chore("checkpointing the store", CHECKPOINT_EVERY_S, self._checkpoint),
         )
 
     def open(self) -> None:
