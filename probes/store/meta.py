@@ -13,6 +13,8 @@ UNPACKED_MS = "unpacked_ms"
 """Hours before this one were rolled up by a version without blocks; there only until they are packed."""
 PRUNED_MS = "pruned_ms"
 """Single results before this time have been deleted."""
+DAMAGE = "damage"
+"""What the last look at the file found broken, a sentence; there only while it does."""
 
 
 def get_meta(engine: Engine, key: str) -> str | None:

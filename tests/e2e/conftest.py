@@ -20,6 +20,11 @@ from typing import Any
 import pytest
 import requests
 
+from probes.result import Result, Status
+from probes.store.database import open_database
+from probes.store.results import ResultWriter
+from probes.store.schema import upgrade
+
 _MAIN = "from dashboard.cli import main; main()"
 COMMAND = str(Path(sys.executable).parent / "backwatch")
 TARGETS = (("web", "web", "app"), ("app", "app", "db"), ("db", "database", ""))
@@ -125,6 +130,7 @@ class Rig:
             "defaults: {interval: 1s, timeout: 900ms, retry_interval: 1s, fail_after: 2, recover_after: 2}\n"
             f"sites:\n  shop:\n    targets:\n{targets}\n{busy}"
             f"notifiers: {{hook: {{kind: webhook, url: '{url}/hook'}}}}\n"
+            "alerts: {group_wait: 2s}\n"
             "routes: [{match: {}, notify: [hook]}]\n"
         )
 
@@ -147,6 +153,40 @@ class Rig:
     def is_all_up(self) -> bool:
         """Whether every check was answered well at last."""
         return {check["status"] for check in self.checks()} == {"up"}
+
+    def remember(self, hours: int = 12) -> None:
+        """Give the store a past, so that its file has a middle."""
+        upgrade(f"sqlite:///{self.store}")
+        engine = open_database(f"sqlite:///{self.store}")
+        last_ms = time.time_ns() // 60_000_000_000 * 60_000 - 4 * 3_600_000
+        for at_ms in range(last_ms - hours * 3_600_000, last_ms, 600_000):
+            batch = [
+                Result(
+                    f"shop/past{n}/http", "default", at_ms + minute * 60_000, at_ms, Status.UP, metrics={"n": minute}
+                )
+                for minute in range(10)
+                for n in range(40)
+            ]
+            ResultWriter(engine).save(batch)
+        engine.dispose()
+
+    def flip(self, *tables: str) -> int:
+        """Make nonsense of the middle page of these tables; its number."""
+        with contextlib.closing(sqlite3.connect(self.store)) as connection:
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            names = ", ".join(f"'{name}'" for name in tables)
+            query = f"SELECT pageno, pgsize FROM dbstat WHERE name IN ({names}) AND pagetype = 'leaf' ORDER BY pageno"
+            try:
+                pages = connection.execute(query).fetchall()
+            except sqlite3.OperationalError:
+                pytest.skip("this SQLite has no dbstat")
+        number, size = pages[len(pages) // 2]
+        with self.store.open("r+b") as out:
+            out.seek((number - 1) * size)
+            page = bytes(byte ^ 0x5A for byte in out.read(size))
+            out.seek((number - 1) * size)
+            out.write(page)
+        return int(number)
 
     def serve(self) -> str:
         """A dashboard; its address."""

@@ -5,8 +5,6 @@ In the suite each fault is short. `tests/bench/harm.py` runs them at their full 
 
 import contextlib
 import os
-import signal
-import sqlite3
 import subprocess
 import sys
 import time
@@ -23,7 +21,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 LOCK_S = float(os.environ.get("BACKWATCH_HARM_LOCK_S", "9"))
 READER_S = float(os.environ.get("BACKWATCH_HARM_READER_S", "10"))
-DISK_S = float(os.environ.get("BACKWATCH_HARM_DISK_S", "9"))
+DISK_S = float(os.environ.get("BACKWATCH_HARM_DISK_S", "12"))
 CHECKS = int(os.environ.get("BACKWATCH_HARM_CHECKS", "10"))
 DISK_BYTES = 4 << 20
 PAUSE_S = 4.0
@@ -138,7 +136,9 @@ def small_disk(rig: "Rig") -> Iterator[Path]:
     folder = rig.store.parent
     folder.mkdir()
     size = f"size={DISK_BYTES}"
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", size, "tmpfs", folder], capture_output=True, text=True)
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", size, "tmpfs", folder], capture_output=True, text=True, check=False
+    )
     if done.returncode:
         if os.environ.get("CI") == "true":
             pytest.fail(f"no small disk can be mounted: {done.stderr}")
@@ -156,9 +156,9 @@ def test_a_full_disk_costs_no_result_and_no_alert(rig: "Rig", scene: "Scene", sm
     with ballast.open("wb", buffering=0) as out, contextlib.suppress(OSError):
         while True:
             out.write(b"x" * 4096)
-    pause_s = break_within(scene, DISK_S, lambda: said.update(rig.why_not_ready(address) or ()))
     # The log has room left in it for a while: full is when nothing goes in any more.
     rig.wait("the store refuses", 120, lambda: "the store refuses results" in rig.said())
+    pause_s = break_within(scene, DISK_S, lambda: said.update(rig.why_not_ready(address) or ()))
     ballast.unlink()
     told_s = calm(rig, scene)
     lost = report(rig, scene, f"a full disk for {DISK_S:g} s", pause_s, told_s)
@@ -166,25 +166,4 @@ def test_a_full_disk_costs_no_result_and_no_alert(rig: "Rig", scene: "Scene", sm
     assert lost == 0
     assert scene.statuses() == {"firing": 1, "resolved": 1}
     assert any("disk" in reason for reason in said), said
-    rig.ask("db", "check")
-
-
-def test_a_truncated_log_costs_its_end_and_no_open_incident(rig: "Rig", scene: "Scene") -> None:
-    rig.begin()
-    scene.broken = True
-    rig.wait("told that it is down", SOON_S, lambda: scene.statuses()["firing"] > 0)
-    time.sleep(3)
-    rig.kill_for_good("worker", "alerts")
-    asked, log = scene.count_asked(), Path(f"{rig.store}-wal")
-    os.truncate(log, log.stat().st_size // 2)
-    kept = rig.count_stored()
-    began_s = time.monotonic()
-    for role in ("worker", "alerts"):
-        rig.start(role)
-    rig.wait("probing goes on", 5 + PAUSE_S, lambda: scene.count_asked() > asked)
-    pause_s = scene.longest_pause_s(began_s, time.monotonic())
-    rig.wait("an open incident", SOON_S, lambda: '"root": "shop/db"' in rig.ask("incident", "list", "--json"))
-    told_s = calm(rig, scene)
-    report(rig, scene, f"half of the log cut off, which took {asked - kept} of {asked} results", pause_s, told_s)
-    assert scene.statuses()["resolved"] == 1
     rig.ask("db", "check")
