@@ -24,6 +24,7 @@ from probes.result import Result, Status
 from probes.store.database import open_database
 from probes.store.results import ResultWriter
 from probes.store.schema import upgrade
+from probes.store.tables import SERIES_BITS
 
 _MAIN = "from dashboard.cli import main; main()"
 COMMAND = str(Path(sys.executable).parent / "backwatch")
@@ -108,6 +109,7 @@ class Rig:
     def __init__(self, folder: Path, scene: Scene) -> None:
         self.folder = folder
         self.scene = scene
+        self.began_ms = time.time_ns() // 1_000_000 - 60_000
         self.config = folder / "backwatch.yaml"
         self.store = folder / "store" / "backwatch.db"
         self.configure()
@@ -238,14 +240,15 @@ class Rig:
             return " ".join(row[0] for row in connection.execute("SELECT notes FROM process"))
 
     def count_stored(self) -> int:
-        """Results of runs that took place."""
+        """Results of runs that took place: those of the last hours, which lie in no block yet."""
+        past = "SELECT id FROM series WHERE check_id LIKE '%/past%'"
+        left_out = "SELECT id FROM error WHERE reason IN ('late', 'cancelled')"
+        query = (
+            f"SELECT count(*) FROM hot WHERE id >= ? AND series_id NOT IN ({past})"
+            f" AND (error_id IS NULL OR error_id NOT IN ({left_out}))"
+        )
         with contextlib.closing(sqlite3.connect(self.store)) as connection:
-            left_out = "SELECT id FROM error WHERE reason IN ('late', 'cancelled')"
-            (hot,) = connection.execute(
-                f"SELECT count(*) FROM hot WHERE error_id IS NULL OR error_id NOT IN ({left_out})"
-            ).fetchone()
-            (packed,) = connection.execute("SELECT coalesce(sum(n), 0) FROM block").fetchone()
-        return int(hot + packed)
+            return int(connection.execute(query, (self.began_ms << SERIES_BITS,)).fetchone()[0])
 
     def said(self) -> str:
         """What the processes wrote."""

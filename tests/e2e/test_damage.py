@@ -51,7 +51,7 @@ def test_a_page_flipped_while_running_is_found_and_told_and_nothing_stops(rig: "
     page = rig.flip("hot", "block")
     found_s = rig.wait("the damage is told", SOON_S, lambda: len(scene.own()) == 1)
     assert "db salvage" in scene.own()[0]
-    assert "is damaged (table" in rig.notes()
+    rig.wait("a note of the worker", 10, lambda: "is damaged (table" in rig.notes())
     time.sleep(3)
     pause_s = scene.longest_pause_s(began_s, time.monotonic())
     recover(rig, scene)

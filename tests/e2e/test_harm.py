@@ -149,6 +149,7 @@ def small_disk(rig: "Rig") -> Iterator[Path]:
 
 
 def test_a_full_disk_costs_no_result_and_no_alert(rig: "Rig", scene: "Scene", small_disk: Path) -> None:
+    rig.configure(more=CHECKS)
     rig.begin()
     address = rig.serve()
     said: set[str] = set()
