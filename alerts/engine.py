@@ -6,6 +6,8 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 from types import FrameType
 
@@ -15,15 +17,16 @@ from alerts.config import Alerting, load_all
 from alerts.judge import Judge
 from alerts.message import utc
 from alerts.outbox import Outbox
+from alerts.own_trouble import Courier, OwnTrouble
 from alerts.store.notifications import pending
 from probes.clockwatch import ClockWatch
 from probes.config import Config
 from probes.config_watch import stamp_of
 from probes.document import ConfigError
 from probes.redact import Redactor
-from probes.store.database import open_database
+from probes.store.database import StoreError, open_database
 from probes.store.events import record_event
-from probes.store.meta import get_meta, set_meta
+from probes.store.meta import DAMAGE, get_meta, set_meta
 from probes.store.processes import Process, beat, forget_process
 from probes.store.schema import upgrade
 
@@ -32,6 +35,7 @@ log = logging.getLogger(__name__)
 _JUDGE_EVERY_S = 0.5
 _SEND_EVERY_S = 0.25
 _BEAT_EVERY_S = 5.0
+_BEGIN_EVERY_S = 5.0
 _GAP_MS = 60_000
 _TICK = "alerts_tick_ms"
 
@@ -40,21 +44,53 @@ def run_alerts(config: Config, alerting: Alerting, stop: threading.Event | None 
     """Judge and send until `stop` is set. Without one, SIGTERM and SIGINT stop, SIGHUP reads the configuration anew."""
     upgrade(config.database)
     engine = open_database(config.database, durable=True)
-    process = _AlertProcess(engine, config, alerting)
+    reload_wanted = threading.Event()
     if stop is None:
         stop = threading.Event()
-        _listen_to_signals(stop, process.reload_wanted)
+        _listen_to_signals(stop, reload_wanted)
+    courier = Courier(config.estate, alerting, Redactor(config.document.secrets).mask)
+    trouble = OwnTrouble(courier.bring, alerting.external_url)
     try:
-        process.run(stop)
+        process = _begin(
+            partial(_AlertProcess, engine, config, alerting, reload_wanted, courier, trouble), trouble, stop
+        )
+        if process is not None:
+            process.run(stop)
     finally:
+        courier.close()
         engine.dispose()
+
+
+def _begin(make: Callable[[], "_AlertProcess"], trouble: OwnTrouble, stop: threading.Event) -> "_AlertProcess | None":
+    """The process at work on what the store holds; while that cannot be read, people are told. None when stopped."""
+    while not stop.is_set():
+        try:
+            process = make()
+            process.take_up()
+        except StoreError as error:
+            log.error("the alert engine cannot begin: %s", error)
+            trouble.look("store", f"alerts are held up: {error}", _now_ms())
+            stop.wait(_BEGIN_EVERY_S)
+        else:
+            return process
+    return None
 
 
 class _AlertProcess:
     """What the loops share."""
 
-    def __init__(self, engine: Engine, config: Config, alerting: Alerting) -> None:
-        self.reload_wanted = threading.Event()
+    def __init__(  # noqa: PLR0917
+        self,
+        engine: Engine,
+        config: Config,
+        alerting: Alerting,
+        reload_wanted: threading.Event,
+        courier: Courier,
+        own_trouble: OwnTrouble,
+    ) -> None:
+        self._reload_wanted = reload_wanted
+        self._courier = courier
+        self._own_trouble = own_trouble
         self._engine = engine
         self._config = config
         self._name = f"alerts/{config.location}@{socket.gethostname()}"
@@ -73,7 +109,6 @@ class _AlertProcess:
 
     def run(self, stop: threading.Event) -> None:
         """Until `stop`."""
-        self._take_up()
         sender = threading.Thread(target=self._send, args=(stop,), name="outbox", daemon=True)
         sender.start()
         log.info("alert engine at work on %s", self._config.source)
@@ -88,7 +123,10 @@ class _AlertProcess:
                     beaten_s = time.monotonic()
                     self._reload_if_changed()
                     self._beat()
-            except Exception:
+                    self._own_trouble.look("store", "", _now_ms())
+                    self._own_trouble.look("damage", get_meta(self._engine, DAMAGE) or "", _now_ms(), at_once=True)
+            except Exception as error:
+                self._own_trouble.look("store", f"alerts are held up: {error}", _now_ms())
                 log.exception("the alert engine stumbled; it goes on with the next turn")
         sender.join(timeout=10)
         self._outbox.close()
@@ -102,7 +140,8 @@ class _AlertProcess:
             except Exception:
                 log.exception("the sender stumbled; it goes on with the next turn")
 
-    def _take_up(self) -> None:
+    def take_up(self) -> None:
+        """Go on from where the last engine stopped. Raises StoreError."""
         last_ms = int(get_meta(self._engine, _TICK) or 0)
         gap_ms = self._started_ms - last_ms if last_ms else 0
         self._judge.resume(gap_ms, self._started_ms)
@@ -134,9 +173,9 @@ class _AlertProcess:
 
     def _reload_if_changed(self) -> None:
         modified = stamp_of(self._config.source)
-        if modified == self._looked_at and not self.reload_wanted.is_set():
+        if modified == self._looked_at and not self._reload_wanted.is_set():
             return
-        self.reload_wanted.clear()
+        self._reload_wanted.clear()
         self._looked_at = modified
         try:
             config, alerting = load_all(self._config.source, self._config.data_dir)
@@ -150,6 +189,7 @@ class _AlertProcess:
             return
         self._config = config
         self._judge.configure(config, alerting)
+        self._courier.configure(config.estate, alerting, Redactor(config.document.secrets).mask)
         self._outbox.configure(
             alerting.notifiers, config.estate, alerting.external_url, Redactor(config.document.secrets).mask
         )

@@ -113,7 +113,7 @@ class Judge:
         if turn != self._turn:
             self._read_states()
             self._turn = turn
-        fresh = load_fresh_results(self._engine, self._seen())
+        fresh = load_fresh_results(self._engine, self._seen(), self._estate.checks)
         scan = now_ms - self._scanned_ms >= _SCAN_EVERY_MS
         if not fresh and not scan and not any(_wants_attention(incident, now_ms) for incident in live):
             return []

@@ -41,6 +41,8 @@ _SAYS = {
     Reason.STALE_TARGET: "has not reported in time",
 }
 _NAMED = 5
+OWN_ROOT = "backwatch:itself"
+"""The root of messages about Backwatch itself, which no incident in the store stands behind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +223,8 @@ def lines(message: Message) -> list[str]:
     if message.members:
         text += ["", "Targets:"]
         text += [f"  {_member_line(member)}" for member in message.members]
+    if message.root == OWN_ROOT:
+        return [*text, "", f"See: {message.url}"]
     text += ["", f"Incident: {message.url}"]
     if message.status == "firing":
         text.append(f"Acknowledge there, or: backwatch incident ack {message.incident_id}")

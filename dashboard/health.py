@@ -1,5 +1,7 @@
 """Is this server alive, and is Backwatch as a whole ready?"""
 
+from collections.abc import Sequence
+
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -9,7 +11,11 @@ from dashboard.api import json_response
 from dashboard.context import current
 from dashboard.queries import Absence, absent_roles, now_ms
 from probes.store.database import StoreError
-from probes.store.processes import load_processes
+from probes.store.maintenance import why_not_writable
+from probes.store.processes import Process, load_processes
+
+_LATE_MS = 8_000
+"""Worker and alert engine write down every five seconds that they are there."""
 
 
 async def _alive(_request: Request) -> Response:
@@ -28,7 +34,17 @@ def not_ready() -> list[str]:
         processes = load_processes(current().engine)
     except StoreError as error:
         return [f"the store cannot be read: {error}"]
-    return [_say(absence, at_ms) for absence in absent_roles(processes, at_ms)]
+    absences = [_say(absence, at_ms) for absence in absent_roles(processes, at_ms)]
+    return [*absences, *filter(None, [why_silent(processes, at_ms)])]
+
+
+def why_silent(processes: Sequence[Process], at_ms: int) -> str:
+    """What keeps processes that were at work just now from saying so; empty while they do."""
+    newest_ms = max((one.seen_ms for one in processes), default=at_ms)
+    if at_ms - newest_ms < _LATE_MS:
+        return ""
+    why = why_not_writable(current().engine)
+    return f"{why}: results wait in memory, and so do alerts" if why else ""
 
 
 def _say(absence: Absence, at_ms: int) -> str:

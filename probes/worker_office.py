@@ -18,11 +18,13 @@ from probes.config_watch import ConfigWatch
 from probes.facts import Change, FactBook, Facts
 from probes.prober import now_ms
 from probes.store.asks import load_pushes_after, take_run_requests
+from probes.store.damage import look_for_damage
 from probes.store.events import record_event
 from probes.store.facts import load_facts, save_facts
 from probes.store.file_watch import FileWatch
 from probes.store.first_seen import remember_first_seen
 from probes.store.maintenance import checkpoint
+from probes.store.meta import DAMAGE, set_meta
 from probes.store.processes import Process, beat, load_processes
 from probes.store.upkeep import Upkeep, is_due
 from probes.writer import Writer
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+CHECKPOINT_EVERY_S = 60.0
+DAMAGE_EVERY_S = 86_400.0
+_LOOKING = "looking for damage"
 _GAP_MS = 30_000
 """Silence of a worker that is worth an event."""
 
@@ -56,6 +61,7 @@ class WorkerOffice:
         self._untold: list[Change] = []
         self._unsaved: dict[str, Facts] = {}
         self._warning = ""
+        self._damage = ""
         self._upgrade = upgrade
         self._file_watch = FileWatch(database)
         self._file_note = ""
@@ -72,7 +78,8 @@ class WorkerOffice:
         self._maintenance = Chores(
             "maintenance",
             Chore("packing results", 300.0, self._keep_up),
-            Chore("checkpointing the store", 60.0, self._checkpoint),
+            Chore(_LOOKING, DAMAGE_EVERY_S, self._look_for_damage),
+            Chore("checkpointing the store", CHECKPOINT_EVERY_S, self._checkpoint),
         )
 
     def open(self) -> None:
@@ -216,7 +223,18 @@ class WorkerOffice:
     def _checkpoint(self) -> None:
         self._warning = checkpoint(self._database).warning
 
+    def _look_for_damage(self) -> None:
+        self._damage = look_for_damage(self._config.database)
+        if not self._damage:
+            set_meta(self._database, DAMAGE, None)
+            return
+        log.error("%s", self._damage)
+        set_meta(self._database, DAMAGE, self._damage)
+        record_event(self._database, now_ms(), "store", self._damage)
+
     def _beat(self) -> None:
+        if "damaged" in self._writer.trouble and not self._damage:
+            self._maintenance.hurry(_LOOKING)
         beat(
             self._database,
             Process(
@@ -265,6 +283,7 @@ class WorkerOffice:
             self._watch.trouble,
             self._restart_note,
             self._writer.trouble,
+            self._damage,
             self._warning,
             self._file_note,
         ]

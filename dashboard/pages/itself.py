@@ -7,6 +7,7 @@ import streamlit as st
 from dashboard import frame, phrase, queries
 from dashboard.components import panel as draw
 from dashboard.context import current
+from dashboard.health import why_silent
 from dashboard.queries import SEEN_WITHIN_MS, Own
 from dashboard.theme import Look
 from probes.store.database import say_where
@@ -46,6 +47,9 @@ def _live() -> None:
 def _sentence(own: Own) -> draw.Block:
     noted = [one for one in own.processes if one.notes]
     problem = current().problem
+    refused = why_silent(own.processes, own.at_ms)
+    if refused:
+        return draw.sentence(Look.DOWN, [draw.text(f"{refused[0].upper()}{refused[1:]}.", strong=True)])
     if own.absences:
         roles = " and ".join("worker" if one.role == "worker" else "alert engine" for one in own.absences)
         return draw.sentence(Look.DOWN, [draw.text(f"No {roles} is at work.", strong=True)])

@@ -1,6 +1,6 @@
 """Which results has a reader not seen yet? Found from the state of each series."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 
@@ -22,7 +22,7 @@ class _Wanted:
 
 
 def find_fresh(
-    connection: Connection, seen: Mapping[tuple[str, str], int]
+    connection: Connection, seen: Mapping[tuple[str, str], int], checks: Container[str] | None = None
 ) -> tuple[list[HotRow], dict[int, tuple[str, str]]]:
     """Rows newer than seen, in slot order, and the check and location of each of their series."""
     query = select(series.c.check_id, series.c.location, state.c.series_id, state.c.slot_ms, state.c.prev_slot_ms).join(
@@ -31,7 +31,7 @@ def find_fresh(
     wanted, names = [], {}
     for row in connection.execute(query).fetchall():
         name = (row.check_id, row.location)
-        if row.slot_ms > seen.get(name, -1):
+        if row.slot_ms > seen.get(name, -1) and (checks is None or row.check_id in checks):
             wanted.append(_Wanted(row.series_id, row.slot_ms, _after(row.slot_ms, row.prev_slot_ms, seen.get(name))))
             names[row.series_id] = name
     # A check that stopped long ago must not draw the scan of the others back to its own time.

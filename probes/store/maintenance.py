@@ -9,11 +9,14 @@ from pathlib import Path
 
 from sqlalchemy import Engine, text
 
-from probes.store.database import StoreError, database_file, is_sqlite, say_where, speaking
+from probes.store.database import BUSY_TIMEOUT_MS, StoreError, database_file, is_sqlite, say_where, speaking
 from probes.store.integrity import db_check
 
 TRUNCATE_BYTES = 64 << 20
 WARN_BYTES = 256 << 20
+_FULL_BYTES = 1 << 20
+_TRUNCATE_WAIT_MS = 200
+"""Cutting off the log keeps writers out while it waits for readers; what one of them holds is cut off another time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +64,23 @@ def checkpoint(engine: Engine) -> Checkpoint:
     with speaking(engine), closing(engine.raw_connection()) as connection:
         connection.cursor().execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
         if wal_bytes(engine) > TRUNCATE_BYTES:
-            connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            connection.cursor().execute(f"PRAGMA busy_timeout = {_TRUNCATE_WAIT_MS}").fetchall()
+            try:
+                connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            finally:
+                connection.cursor().execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}").fetchall()
     size = wal_bytes(engine)
-    if size <= WARN_BYTES:
-        return Checkpoint(size)
-    return Checkpoint(size, f"The store's log has {size >> 20} MB: a reader holds a snapshot of {file} open.")
+    if size > WARN_BYTES:
+        return Checkpoint(size, f"The store's log has {size / 1e6:.0f} MB: a reader holds a snapshot of {file} open.")
+    return Checkpoint(size, _say_space(file, size))
+
+
+def _say_space(file: Path, log_bytes: int) -> str:
+    """A full disk refuses to delete, too: warned of while there is room to act."""
+    free = shutil.disk_usage(file.parent).free
+    if free >= 2 * log_bytes + WARN_BYTES:
+        return ""
+    return f"Only {free / 1e6:.0f} MB are free on the disk of the store {file}: make room, or shorten the retention."
 
 
 def wal_bytes(engine: Engine) -> int:
@@ -73,6 +88,26 @@ def wal_bytes(engine: Engine) -> int:
     file = database_file(engine)
     log = file.with_name(f"{file.name}-wal") if file else None
     return log.stat().st_size if log and log.exists() else 0
+
+
+def why_not_writable(engine: Engine) -> str:
+    """What keeps results and alerts out of the embedded store now, in words; empty where nothing does.
+
+    Takes the write lock for an instant, and waits for it up to a second. Nothing is asked of a server.
+    """
+    file = database_file(engine)
+    if file is None:
+        return ""
+    if shutil.disk_usage(file.parent).free < _FULL_BYTES:
+        return "the disk of the store is full"
+    try:
+        with closing(sqlite3.connect(file, timeout=1.0, isolation_level=None)) as own:
+            own.execute("BEGIN IMMEDIATE").close()
+            own.execute("ROLLBACK").close()
+    except sqlite3.Error as error:
+        locked = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
+        return "the store is locked by another process" if locked else f"the store cannot be written: {error}"
+    return ""
 
 
 def free_pages(engine: Engine, pages: int = 2000) -> None:
@@ -142,4 +177,4 @@ def _refuse_without_room(file: Path, size: int) -> None:
         )
 
 
-__all__ = ["Checkpoint", "checkpoint", "db_backup", "db_check", "free_pages", "vacuum", "wal_bytes"]
+__all__ = ["Checkpoint", "checkpoint", "db_backup", "db_check", "free_pages", "vacuum", "wal_bytes", "why_not_writable"]

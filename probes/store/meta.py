@@ -15,6 +15,8 @@ SUMMARISED = "summarised"
 """Changes whenever summaries are written; who has read them need not do so again until then."""
 PRUNED_MS = "pruned_ms"
 """Single results before this time have been deleted."""
+DAMAGE = "damage"
+"""What the last look at the file found broken, a sentence; there only while it does."""
 
 
 def get_meta(engine: Engine, key: str) -> str | None:

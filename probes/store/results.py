@@ -1,6 +1,6 @@
 """How single results are written and read back."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 
 from sqlalchemy import Connection, Engine
 
@@ -105,14 +105,17 @@ def first_result_ms(engine: Engine) -> int | None:
         return first_ms(connection)
 
 
-def load_fresh_results(engine: Engine, seen: Mapping[tuple[str, str], int]) -> list[Result]:
+def load_fresh_results(
+    engine: Engine, seen: Mapping[tuple[str, str], int], checks: Container[str] | None = None
+) -> list[Result]:
     """Every result newer than the slot seen of its (check, location), in slot order; at most three hours back.
 
-    What was never seen counts as seen before those three hours. Cheap when nothing was missed: a reader that saw the
-    result before the newest reads only the newest.
+    Of these checks only, where given: a check that was removed is never seen, and would be read each time, from
+    packed results that may be damaged. What was never seen counts as seen before those three hours. Cheap when nothing
+    was missed: a reader that saw the result before the newest reads only the newest.
     """
     with reading(engine) as connection:
-        rows, names = find_fresh(connection, seen)
+        rows, names = find_fresh(connection, seen, checks)
         errors = find_errors(connection, rows)
     return to_results(rows, names, errors)
 
