@@ -66,6 +66,9 @@ class ConfigError(Exception):
     def __str__(self) -> str:
         return "\n".join(map(str, self.problems))
 
+    def __reduce__(self) -> tuple[type["ConfigError"], tuple[tuple[Problem, ...]]]:
+        return ConfigError, (self.problems,)  # not the text: another process tells the same
+
 
 @dataclass(frozen=True, slots=True)
 class Document:
