@@ -18,13 +18,12 @@ def worker(config_path: Path | None, data_dir: Path | None) -> None:
     """Run a worker: ask every target when it is due and store the answers."""
     from probes.store.database import StoreError
     from probes.store.lock import WorkerLocked
-    from probes.store.schema import SchemaError
     from probes.worker import run_worker
 
     config, _ = load_with(load_apart, config_path, data_dir)
     try:
         run_worker(config)
-    except (WorkerLocked, SchemaError, StoreError) as error:
+    except (WorkerLocked, StoreError) as error:
         raise Refusal(str(error)) from error
 
 

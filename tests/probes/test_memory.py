@@ -1,6 +1,8 @@
 """Garbage is collected by the clock, the youngest often."""
 
 import gc
+import subprocess
+import sys
 import weakref
 from collections.abc import Iterator
 
@@ -47,3 +49,14 @@ def test_what_survived_a_first_look_is_gone_after_the_next_seconds(sweeping: Loo
     del keep
     turn_for(sweeping, 1.2)
     assert knot() is None
+
+
+def test_a_worker_of_http_checks_imports_nothing_that_only_others_need() -> None:
+    """Each of these is 1 to 13 MiB for as long as the worker lives."""
+    script = (
+        "import sys, probes.commands, probes.worker, probes.config_apart, probes.kinds.http;"
+        "heavy = {'alembic', 'aioquic', 'cryptography', 'dns.resolver', 'jsonpath', 're2', 'requests', 'pandas'};"
+        "print(*sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-P", "-c", script], stdout=subprocess.PIPE, text=True, check=True)
+    assert done.stdout == "\n"
