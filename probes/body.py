@@ -3,17 +3,13 @@
 import json
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, ClassVar
+from typing import Any
 
-import jsonpath
-import re2
-from jsonpath.function_extensions import ExpressionType, FilterFunction
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from probes.pattern import LONGEST_PATTERN, LONGEST_SEARCHED, read_pattern
 from probes.redact import MASK, is_private
 
-LONGEST_SEARCHED = 256 * 1024
-_LONGEST_PATTERN = 500
 _SHOWN = 80
 _FROZEN = ConfigDict(frozen=True, extra="forbid")
 
@@ -28,50 +24,11 @@ def _or_text(schema: dict[str, Any]) -> None:
 _OR_TEXT = ConfigDict(json_schema_extra=_or_text)
 
 
-@lru_cache(maxsize=4096)
-def read_pattern(pattern: str) -> Any:
-    """A compiled RE2 pattern: linear in its input, so no pattern can stall the loop. Raises ValueError."""
-    options = re2.Options()
-    options.max_mem = 8 << 20
-    options.log_errors = False
-    try:
-        return re2.compile(pattern, options)
-    except re2.error as error:
-        words = error.args[0] if error.args else error
-        raise ValueError(f"not a valid RE2 pattern: {words.decode() if isinstance(words, bytes) else words}") from None
-
-
-class _Pattern(FilterFunction):
-    """RFC 9535's `match` (the whole text) and `search` over RE2: the library's own may run without end."""
-
-    arg_types: ClassVar = [ExpressionType.VALUE, ExpressionType.VALUE]
-    return_type = ExpressionType.LOGICAL
-
-    def __init__(self, *, whole: bool) -> None:
-        self._whole = whole
-
-    def __call__(self, value: object, pattern: object) -> bool:
-        if not isinstance(value, str) or not isinstance(pattern, str) or len(pattern) > _LONGEST_PATTERN:
-            return False
-        try:
-            found = read_pattern(pattern)
-        except ValueError:  # RFC 9535, 2.4.6: a pattern that is none matches nothing
-            return False
-        text = value[:LONGEST_SEARCHED]
-        return (found.fullmatch(text) if self._whole else found.search(text)) is not None
-
-
-_PATHS = jsonpath.JSONPathEnvironment(strict=True)
-_PATHS.function_extensions |= {"match": _Pattern(whole=True), "search": _Pattern(whole=False)}
-
-
-@lru_cache(maxsize=4096)
 def read_path(path: str) -> Any:
     """A compiled JSONPath (RFC 9535). Raises ValueError."""
-    try:
-        return _PATHS.compile(path)
-    except jsonpath.JSONPathError as error:
-        raise ValueError(f"not a valid JSON path: {error}") from None
+    from probes.json_path import compile_path
+
+    return compile_path(path)
 
 
 def read_json(body: bytes) -> Any:
@@ -135,7 +92,7 @@ class TextExpect(BaseModel):
 
     contains: str | None = Field(None, description="text that must be there")
     not_contains: str | None = Field(None, description="text that must not be there")
-    regex: str | None = Field(None, description="RE2 pattern that must be found", max_length=_LONGEST_PATTERN)
+    regex: str | None = Field(None, description="RE2 pattern that must be found", max_length=LONGEST_PATTERN)
 
     @field_validator("regex")
     @classmethod

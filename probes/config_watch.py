@@ -4,7 +4,8 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from probes.config import Config, ConfigError, load_config
+from probes.config import Config, ConfigError
+from probes.config_apart import load_config_apart
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ class ConfigWatch:
             return
         forced, self._forced, self._stamp = self._forced, False, stamp
         try:
-            config = load_config(self._config.source, data_dir=self._config.data_dir).slim()
+            config = load_config_apart(self._config.source, data_dir=self._config.data_dir)
         except (ConfigError, OSError) as error:
             self.trouble = f"The configuration was not reloaded, the old one stays in force: {error}"
             log.error("%s", self.trouble)

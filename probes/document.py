@@ -14,7 +14,6 @@ from pydantic_core import ErrorDetails
 
 from probes.redact import SHORTEST_SECRET, Redactor, clean, is_secret_key, mask_url, passwords_in
 from probes.reference import BrokenReference, expand
-from probes.yaml_text import read_yaml
 
 KeyPath = tuple[str | int, ...]
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -65,6 +64,9 @@ class ConfigError(Exception):
 
     def __str__(self) -> str:
         return "\n".join(map(str, self.problems))
+
+    def __reduce__(self) -> tuple[type["ConfigError"], tuple[tuple[Problem, ...]]]:
+        return ConfigError, (self.problems,)  # not the text: another process tells the same
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +201,8 @@ class _Reader:
 
     def read(self, file: Path) -> None:
         """One file. A mistake in its syntax is fatal, a broken reference is not."""
+        from probes.yaml_text import read_yaml  # a worker has another process read
+
         try:
             reading = read_yaml(file.read_bytes())
         except OSError as error:

@@ -7,8 +7,9 @@ from html.parser import HTMLParser
 import re2
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from probes.body import LONGEST_SEARCHED, charset_of, decode_text, read_json, read_path, read_pattern
+from probes.body import charset_of, decode_text, read_json, read_path
 from probes.cookie_jar import RunCookies
+from probes.pattern import LONGEST_SEARCHED, read_pattern
 from probes.probe import Response
 
 LONGEST_VALUE = 8 * 1024

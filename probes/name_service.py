@@ -1,15 +1,16 @@
 """How this machine finds names: its /etc/hosts and /etc/resolv.conf, read again when they change."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
 
 import dns.exception
-import dns.resolver
+import dns.name
 
 HOSTS = Path("/etc/hosts")
 RESOLV_CONF = Path("/etc/resolv.conf")
+_MOST_NDOTS = 15  # as in glibc
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +54,52 @@ class SystemNameService:
 
 
 def read_name_service(hosts: Path = HOSTS, resolv_conf: Path = RESOLV_CONF) -> NameService:
-    """Read both files; what is missing or broken is left at its default."""
-    resolver = dns.resolver.Resolver(configure=False)
-    try:
-        resolver.read_resolv_conf(str(resolv_conf))
-    except (OSError, dns.exception.DNSException):
+    """Read both files; what is missing or broken is left at its default.
+
+    Not by `dns.resolver`: importing it brings HTTP/3 along where that is installed, 13 MiB.
+    """
+    servers: list[tuple[str, int]] = []
+    search: tuple[str, ...] = ()
+    ndots = 1
+    for word, *values in _lines(resolv_conf):
+        if word == "nameserver" and _is_address(values[0]):
+            servers.append((values[0], 53))
+        elif word in {"search", "domain"}:  # the last one counts
+            search = tuple(filter(None, map(_absolute, values)))
+        elif word == "options":
+            for value in values:
+                name, _, number = value.partition(":")
+                ndots = int(number) if name == "ndots" and number.isdecimal() else ndots
+    if not servers:
         return NameService(hosts=read_hosts(hosts))
-    servers = tuple((str(server), 53) for server in resolver.nameservers)
-    search = tuple(domain.to_text(omit_final_dot=True) for domain in resolver.search if domain.labels != (b"",))
-    return NameService(servers or NameService().servers, search, resolver.ndots or 1, read_hosts(hosts))
+    return NameService(tuple(servers), search, min(ndots, _MOST_NDOTS) or 1, read_hosts(hosts))
+
+
+def _lines(resolv_conf: Path) -> Iterator[list[str]]:
+    try:
+        text = resolv_conf.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return
+    for line in text.splitlines():
+        words = line.split()
+        if len(words) > 1 and line[0] not in "#;":
+            yield words
+
+
+def _absolute(domain: str) -> str:
+    """Without its last dot; empty for the root, and for what is no name."""
+    try:
+        return dns.name.from_text(domain).to_text(omit_final_dot=True).removesuffix(".")
+    except dns.exception.DNSException:
+        return ""
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text.partition("%")[0])
+    except ValueError:
+        return False
+    return True
 
 
 def read_hosts(path: Path) -> dict[str, tuple[str, ...]]:
@@ -73,9 +111,7 @@ def read_hosts(path: Path) -> dict[str, tuple[str, ...]]:
     found: dict[str, tuple[str, ...]] = {}
     for line in lines:
         address, *names = line.partition("#")[0].split() or [""]
-        try:
-            ip_address(address.partition("%")[0])
-        except ValueError:
+        if not _is_address(address):
             continue
         for name in names:
             key = name.rstrip(".").lower()

@@ -21,6 +21,12 @@ class Options(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        """From a pickle: set one by one, thousands of checks share the keys, and each keeps 200 bytes, not 1,200."""
+        for name, given in (state | state["__dict__"]).items():
+            if name != "__dict__":
+                object.__setattr__(self, name, given)
+
 
 class Expect(BaseModel):
     """Base of a kind's own expectations (status, body …); limits on metrics need no field here."""

@@ -1,6 +1,7 @@
 """A URL taken apart once and put together by ourselves, so that nobody downstream can read it differently."""
 
 import re
+import sys
 from dataclasses import dataclass, field
 from functools import lru_cache
 from urllib.parse import quote, unquote, urljoin, urlsplit
@@ -76,14 +77,13 @@ def read_url(text: str) -> Url:
     username, password = _decoded(parts.username), _decoded(parts.password)
     path = quote(parts.path or "/", safe=_KEPT)
     query = f"?{quote(parts.query, safe=_KEPT)}" if parts.query else ""
-    return Url(
-        scheme,
-        ascii_host(host),
-        port or _PORTS[scheme],
-        path + query,
-        username,
-        password,
+    # Thousands of checks ask few hosts, and say the URL as it is sent: one text for all of them.
+    url = Url(
+        sys.intern(scheme), sys.intern(ascii_host(host)), port or _PORTS[scheme], path + query, username, password
     )
+    if url.text == text:
+        object.__setattr__(url, "text", text)
+    return url
 
 
 def _decoded(text: str | None) -> str | None:

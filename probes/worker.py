@@ -1,6 +1,5 @@
 """The process that probes: schedule → engine and pool → writer, and what it tells about itself."""
 
-import gc
 import logging
 import signal
 import subprocess
@@ -17,7 +16,7 @@ from probes.config import Config
 from probes.descriptors import most_conversations, raise_limit
 from probes.load import LoadWatch, say_overload
 from probes.loop import Loop, Timer
-from probes.memory import give_back
+from probes.memory import Sweeper, give_back
 from probes.probe import Push
 from probes.prober import Prober, now_ms
 from probes.redact import Redactor, clean
@@ -288,7 +287,7 @@ def run_worker(config: Config, stop: threading.Event | None = None) -> None:
 def _upgrade(database_url: str) -> None:
     """In a process of its own: Alembic's 11 MiB are needed once, a worker's memory lasts. Raises StoreError."""
     done = subprocess.run(
-        [sys.executable, "-c", _UPGRADE], input=database_url, text=True, capture_output=True, check=False
+        [sys.executable, "-P", "-c", _UPGRADE], input=database_url, text=True, capture_output=True, check=False
     )
     if done.returncode:
         raise StoreError(done.stderr.strip() or f"the upgrade of the store ended with status {done.returncode}")
@@ -304,8 +303,7 @@ def _run(config: Config, database: Database, stop: threading.Event | None) -> No
     writer.start()
     office.start()
     give_back()
-    gc.freeze()  # what stands now stays: full collections need not walk it
-    gc.set_threshold(20_000, 20, 20)
+    Sweeper(worker.loop).start()
     log.info("probing %d checks at location %s", len(config.estate.checks), config.location)
     worker.run()
     drained = writer.stop()

@@ -95,6 +95,13 @@ def _load_probes(source: Path, data_dir: Path | None) -> "tuple[Config, tuple[st
     return load_config(source, data_dir=data_dir), ()
 
 
+def load_apart(source: Path, data_dir: Path | None) -> "tuple[Config, tuple[str, ...]]":
+    """The loader of a process that lasts and wants to stay small."""
+    from probes.config_apart import load_config_apart
+
+    return load_config_apart(source, data_dir=data_dir), ()
+
+
 def whole_loader() -> Loader:
     """The loader of the front door, which reads the alerts' sections too; else what probes knows."""
     found = click.get_current_context().find_root().obj

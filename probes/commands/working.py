@@ -6,24 +6,24 @@ from typing import TYPE_CHECKING
 
 import click
 
-from probes.commands.finding import Refusal, with_config
+from probes.commands.finding import Refusal, config_options, load_apart, load_with, with_config
 
 if TYPE_CHECKING:
     from probes.config import Config
 
 
 @click.command()
-@with_config
-def worker(config: "Config") -> None:
+@config_options
+def worker(config_path: Path | None, data_dir: Path | None) -> None:
     """Run a worker: ask every target when it is due and store the answers."""
     from probes.store.database import StoreError
     from probes.store.lock import WorkerLocked
-    from probes.store.schema import SchemaError
     from probes.worker import run_worker
 
+    config, _ = load_with(load_apart, config_path, data_dir)
     try:
         run_worker(config)
-    except (WorkerLocked, SchemaError, StoreError) as error:
+    except (WorkerLocked, StoreError) as error:
         raise Refusal(str(error)) from error
 
 

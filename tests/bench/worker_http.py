@@ -34,8 +34,9 @@ http {{
   server {{ listen 127.0.0.1:{port} backlog=8192; location / {{ return 200 "hello world, all is well\\n"; }} }}
 }}
 """
-WORKER = "import sys, logging; from pathlib import Path; from probes.config import load_config; \
-from probes.worker import run_worker; logging.basicConfig(level='WARNING'); run_worker(load_config(Path(sys.argv[1])))"
+WORKER = "import sys, logging; from pathlib import Path; from probes.config_apart import load_config_apart; \
+from probes.worker import run_worker; logging.basicConfig(level='WARNING'); \
+run_worker(load_config_apart(Path(sys.argv[1])))"
 
 
 def free_port() -> int:

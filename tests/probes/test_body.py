@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from probes.body import BodyExpect, HeaderExpect, charset_of, read_pattern
+from probes.body import BodyExpect, HeaderExpect, charset_of
+from probes.pattern import read_pattern
 
 BODY = (
     b'{"status": "ok", "ready": true, "queue": 7, "nodes": [{"up": true, "n": 1}, {"up": false, "n": 2}], "none": null}'

@@ -301,3 +301,23 @@ def test_missing_files_leave_defaults(tmp_path: Path) -> None:
     service = read_name_service(tmp_path / "none", tmp_path / "neither")
     assert service.servers == (("127.0.0.1", 53),)
     assert service.known("localhost") == ("::1", "127.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("text", "servers", "search", "ndots"),
+    [
+        ("nameserver 10.0.0.1 # first\n; nameserver 10.0.0.2\n#nameserver 10.0.0.3\n", ("10.0.0.1",), (), 1),
+        ("nameserver fe80::1%eth0\nnameserver nonsense\nnameserver\n", ("fe80::1%eth0",), (), 1),
+        ("search a.test b.test.\ndomain c.test\nnameserver ::1\n", ("::1",), ("c.test",), 1),
+        ("nameserver ::1\nsearch . x..y good.test\n", ("::1",), ("good.test",), 1),
+        ("nameserver ::1\noptions timeout:1 ndots:99 rotate\n", ("::1",), (), 15),
+        ("nameserver ::1\noptions ndots:x ndots\n", ("::1",), (), 1),
+        ("search a.test\n", ("127.0.0.1",), (), 1),
+    ],
+    ids=["comments", "no address", "the last counts", "no names", "ndots", "broken ndots", "no server"],
+)
+def test_resolv_conf(tmp_path: Path, text: str, servers: tuple[str, ...], search: tuple[str, ...], ndots: int) -> None:
+    (tmp_path / "resolv.conf").write_text(text)
+    service = read_name_service(tmp_path / "none", tmp_path / "resolv.conf")
+    assert tuple(address for address, _ in service.servers) == servers
+    assert (service.search, service.ndots) == (search, ndots)
