@@ -55,18 +55,24 @@ class Handle:
         self.curl.setopt(pycurl.HEADERFUNCTION, self.lines.append)  # libcurl itself ends at 300 KB
         self.curl.setopt(pycurl.WRITEFUNCTION, partial(_take_body, self))
 
-    def set_timeout(self, timeout_ms: int) -> None:
-        """Total and connect timeout."""
+    def ready(self, url: str, timeout_s: float, pinned: str | None) -> None:
+        """Set what differs between requests of one shape. `pinned` are the addresses of the name, if it is one."""
+        if url != self.url:
+            self.url = url
+            self.curl.setopt(pycurl.URL, url)
+        timeout_ms = max(1, round(timeout_s * 1000))
         if timeout_ms != self.timeout_ms:
             self.timeout_ms = timeout_ms
             self.curl.setopt(pycurl.TIMEOUT_MS, timeout_ms)
             self.curl.setopt(pycurl.CONNECTTIMEOUT_MS, timeout_ms)
+        if pinned is not None:
+            self.curl.setopt(pycurl.RESOLVE, [pinned])
 
-    def set_url(self, url: str) -> None:
-        """The URL to ask for."""
-        if url != self.url:
-            self.url = url
-            self.curl.setopt(pycurl.URL, url)
+    @property
+    def body(self) -> bytes:
+        """The decoded body so far."""
+        pieces = self.pieces
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 class HandlePool:
@@ -82,12 +88,9 @@ class HandlePool:
         if not spare:
             if not self._count:
                 return Handle()
-            shape, spare = next(iter(self._spare.items()))
-        handle = spare.pop()
-        if not spare:
-            del self._spare[shape]
+            spare = next(filter(None, self._spare.values()))
         self._count -= 1
-        return handle
+        return spare.pop()
 
     def give_back(self, handle: Handle, ended_well: bool) -> None:
         """Keep a handle for the next; one whose transfer failed or was ended keeps nothing of it."""
@@ -98,7 +101,11 @@ class HandlePool:
             handle.forget()
         else:
             handle.reset()
-        self._spare.setdefault(handle.shape, []).append(handle)
+        spare = self._spare.get(handle.shape)
+        if spare is None:
+            self._spare = {shape: handles for shape, handles in self._spare.items() if handles}
+            spare = self._spare[handle.shape] = []
+        spare.append(handle)
         self._count += 1
 
     def close(self) -> None:

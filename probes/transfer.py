@@ -41,8 +41,11 @@ _HTTP_NAMES = {
 }
 _FAMILIES = {"any": pycurl.IPRESOLVE_WHATEVER, "ipv4": pycurl.IPRESOLVE_V4, "ipv6": pycurl.IPRESOLVE_V6}
 _AUTH = {"basic": pycurl.HTTPAUTH_BASIC, "digest": pycurl.HTTPAUTH_DIGEST}
+_NAMELOOKUP, _CONNECT, _APPCONNECT = pycurl.NAMELOOKUP_TIME_T, pycurl.CONNECT_TIME_T, pycurl.APPCONNECT_TIME_T
+_PRETRANSFER, _STARTTRANSFER, _TOTAL = pycurl.PRETRANSFER_TIME_T, pycurl.STARTTRANSFER_TIME_T, pycurl.TOTAL_TIME_T
 _NONE: dict[str, str] = {}
-_EMPTY = (b"\r\n", b"\n")
+LAST_LINES = (b"\r\n", b"\n")
+"""What the headers of an answer end with."""
 _PROTOCOLS = pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS
 
 
@@ -102,10 +105,7 @@ class Transfer:
         if shape is None or handle.shape != shape:
             self._prepare_anew(connect_to)
             handle.shape = shape
-        handle.set_url(self.url.text)
-        handle.set_timeout(max(1, round(self.timeout_s * 1000)))
-        if resolved is not None:
-            handle.curl.setopt(pycurl.RESOLVE, [resolved])
+        handle.ready(self.url.text, self.timeout_s, resolved)
 
     def _prepare_anew(self, connect_to: str | None) -> None:
         curl, request, url = self.curl, self._request, self.url
@@ -191,12 +191,6 @@ class Transfer:
         """Whether the connection to the site is encrypted."""
         return self.url.is_tls
 
-    @property
-    def body(self) -> bytes:
-        """The decoded body so far."""
-        pieces = self.handle.pieces
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
     def end(self, code: int, text: str, where: str) -> Failure | None:
         """The transfer is over: read what came, and say why it failed if it did."""
         lines = self.handle.lines
@@ -219,36 +213,9 @@ class Transfer:
         if sum(map(len, lines)) > MOST_HEADER_BYTES or len(self.headers) > MOST_HEADERS:
             self._too_big = Reason.HTTP_HEADER_TOO_BIG
 
-    def phases(self, dns_s: float | None) -> tuple[Phases, float]:
-        """The steps of the transfer by libcurl's clock, and its total without the lookup, in seconds."""
-        get = self.curl.getinfo
-        lookup, connect = get(pycurl.NAMELOOKUP_TIME_T), get(pycurl.CONNECT_TIME_T)
-        secured, sent = get(pycurl.APPCONNECT_TIME_T), get(pycurl.PRETRANSFER_TIME_T)
-        first, total = get(pycurl.STARTTRANSFER_TIME_T), get(pycurl.TOTAL_TIME_T)
-        phases = Phases(
-            dns_s=dns_s,
-            connect_s=_seconds(lookup, connect),
-            tls_s=_seconds(connect, secured),
-            ttfb_s=_seconds(sent, first) if self.answered else None,
-            transfer_s=_seconds(first, total) if self.answered else None,
-        )
-        return phases, total / 1e6
-
-    def certificate(self) -> Certificate | None:
-        """The leaf the server showed, even to a handshake that failed; None without TLS."""
-        for chain in self.curl.getinfo_raw(pycurl.INFO_CERTINFO)[:1]:
-            for name, value in chain:
-                if name == b"Cert":
-                    return read_certificate(value)
-        return None
-
     def address(self) -> str | None:
         """The peer's address."""
         return self.curl.getinfo(pycurl.PRIMARY_IP) or None
-
-    def http_version(self) -> str | None:
-        """The version the server answered with."""
-        return _HTTP_NAMES.get(self.curl.getinfo(pycurl.INFO_HTTP_VERSION))
 
     def may_want_certificate(self, failure: Failure) -> bool:
         """Whether a failure is what servers do, among other things, to a client that shows no certificate.
@@ -291,13 +258,38 @@ class Transfer:
         )
 
 
+def phases_of(curl: pycurl.Curl, dns_s: float | None, answered: bool) -> tuple[Phases, float]:
+    """The steps of a transfer by libcurl's clock, and its total without the lookup, in seconds."""
+    get = curl.getinfo
+    looked, connected, secured = get(_NAMELOOKUP), get(_CONNECT), get(_APPCONNECT)
+    sent, first, total = get(_PRETRANSFER), get(_STARTTRANSFER), get(_TOTAL)
+    phases = Phases(
+        dns_s,
+        (connected - looked) / 1e6 if connected >= looked and connected > 0 else None,
+        (secured - connected) / 1e6 if secured >= connected and secured > 0 else None,
+        (first - sent) / 1e6 if answered and first >= sent and first > 0 else None,
+        (total - first) / 1e6 if answered and total >= first and total > 0 else None,
+    )
+    return phases, total / 1e6
+
+
+def certificate_of(curl: pycurl.Curl) -> Certificate | None:
+    """The leaf the server showed, even to a handshake that failed; None without TLS."""
+    for chain in curl.getinfo_raw(pycurl.INFO_CERTINFO)[:1]:
+        for name, value in chain:
+            if name == b"Cert":
+                return read_certificate(value)
+    return None
+
+
+def http_version_of(curl: pycurl.Curl) -> str | None:
+    """The version the server answered with."""
+    return _HTTP_NAMES.get(curl.getinfo(pycurl.INFO_HTTP_VERSION))
+
+
 def _are_whole(lines: Sequence[bytes]) -> bool:
     """Whether the header lines of the last answer have their empty line; trailers may stand behind it."""
-    if lines[-1] in _EMPTY:
+    if lines[-1] in LAST_LINES:
         return True
     last = max(index for index, line in enumerate(lines) if line.startswith(b"HTTP/") or not index)
-    return any(line in _EMPTY for line in lines[last:])
-
-
-def _seconds(begin_us: int, end_us: int) -> float | None:
-    return (end_us - begin_us) / 1e6 if end_us > 0 and end_us >= begin_us else None
+    return any(line in LAST_LINES for line in lines[last:])

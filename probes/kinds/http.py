@@ -100,10 +100,11 @@ class HttpProbe(ConversationProbe):
         return f"{self.options.method} {read_url(self.options.url)}"
 
     def converse(self, ask: Ask) -> Conversation:
-        """One request. Raises Failure for a wrong answer."""
-        if self.options.nodes:
-            return (yield from self._fan_out(ask))
-        response: Response = yield self._request
+        """One request, or one to each node beside it. Raises Failure for a wrong answer."""
+        return self._fan_out(ask) if self.options.nodes else super().converse(ask)
+
+    def conclude(self, ask: Ask, response: Response) -> Reading:
+        """What the answer means. Raises Failure for a wrong one."""
         metrics, facts = measure(response, ask.now_ms), facts_of(response)
         evidence = partial(exchange, self._request, response)
         failure = response.failure or self._failure(response)
@@ -118,12 +119,7 @@ class HttpProbe(ConversationProbe):
                 evidence=evidence,
             ) from None
         return Reading(
-            duration_s=response.duration_s,
-            code=response.code,
-            phases=response.phases,
-            metrics=metrics,
-            facts=facts,
-            evidence=evidence,
+            Status.UP, None, "", response.duration_s, response.code, response.phases, metrics, None, facts, evidence
         )
 
     def _fan_out(self, ask: Ask) -> Conversation:
@@ -153,6 +149,11 @@ class HttpProbe(ConversationProbe):
             status = Status(self.options.node_failure) if first else Status.UNKNOWN
             return replace(reading, status=status, reason=(first or complaints[0]).reason, message=odd)
         return reading
+
+    @cached_property
+    def only_request(self) -> Request | None:
+        """The request, unless nodes are asked as well."""
+        return None if self.options.nodes else self._request
 
     @cached_property
     def _request(self) -> Request:
