@@ -47,6 +47,8 @@ class Engine:
         self.talking = ""
         """Id of the check whose generator is at work this moment; for the watchdog."""
         self._acted = False
+        self.has_ready = False
+        """Whether some socket had news in the turn under way."""
         self._timer: Timer | None = None
         self._timer_at = 0.0
         self._multi = pycurl.CurlMulti()
@@ -99,6 +101,13 @@ class Engine:
         self._runs.add(talk)
         talk.go_on(run, transfer, code, text)
 
+    def talk_anew(self, run: PlainRun) -> None:
+        """A plain run has to be asked once more, in the time it has left."""
+        self._runs.discard(run)
+        talk = _Talk(self, run.check, run.ask, run.on_done)
+        self._runs.add(talk)
+        talk.begin()
+
     def take_handle(self, shape: Shape | None) -> Handle:
         """An easy handle, best one that was used for the same shape of request."""
         return self._handles.take(shape)
@@ -124,7 +133,7 @@ class Engine:
             self.loop.watch(fd, events, self._on_ready)
 
     def _on_ready(self, fd: int, events: int) -> None:
-        self._acted = True
+        self._acted = self.has_ready = True
         self._act(fd, _MASKS.get(events) or _mask_of(events))
 
     def _on_time(self) -> None:
@@ -143,6 +152,7 @@ class Engine:
             self._collect()
             if not self._acted:
                 break
+        self.has_ready = False
         self.loop.wants_turn = self._acted
         self._set_timer(self._multi.timeout())
 

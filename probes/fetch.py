@@ -90,6 +90,7 @@ class Fetch:
     def go_on(self, transfer: Transfer, route: Route, code: int, text: str) -> None:
         """Take over a transfer that has just ended, as if it had been begun here."""
         self._url, self._transfer, self._pinned, self._checked = route.url, transfer, route.pinned, route.addresses
+        self._certificate = route.certificate
         self._name_place(route.url.host, route.url.port)
         if route.pinned is not None:
             self._add_phases(Phases(dns_s=0.0), 0.0)
@@ -192,7 +193,8 @@ class Fetch:
             return
         self._ended_well = code == pycurl.E_OK
         transfer.timeout_s = self._timeout_s
-        failure = transfer.end(code, text, self._where) or self._stranger(transfer)
+        late_s = self._engine.loop.time() - self._end_s if self._engine.has_ready else 0.0
+        failure = transfer.end(code, text, self._where, late_s) or self._stranger(transfer)
         self._add_phases(*phases_of(transfer.curl, None, transfer.answered))
         if transfer.is_tls:
             self._certificate = certificate_of(transfer.curl) or self._certificate

@@ -117,11 +117,13 @@ class HandlePool:
         self._count = 0
 
 
-def shape_of(request: Request, url: Url, pinned: bool, connect_to: str | None) -> Shape | None:
+def shape_of(
+    request: Request, url: Url, pinned: bool, connect_to: str | None, certificate: bool = True
+) -> Shape | None:
     """What must be equal for a handle to be used without a reset; None: it never may."""
     if request.shape is None or url.username is not None:
         return None
-    return (request.shape, url.scheme, pinned, connect_to)
+    return (request.shape, url.scheme, pinned, connect_to, certificate)
 
 
 def _take_body(handle: Handle, piece: bytes) -> int | None:

@@ -13,7 +13,7 @@ import pycurl
 from probes.guard import check_addresses, literal_address
 from probes.handle import Handle, Shape, shape_of
 from probes.header import HeaderLines
-from probes.probe import Ask, ConversationProbe, Failure, Reading, Request, Response
+from probes.probe import Ask, Certificate, ConversationProbe, Failure, Reading, Request, Response
 from probes.redirect import REDIRECTS
 from probes.runner import reading_of_error, timed
 from probes.target import Check
@@ -31,6 +31,9 @@ from probes.url import Url, UrlError, read_url
 if TYPE_CHECKING:
     from probes.engine import Engine
 
+CERTIFICATE_FOR_S = 300.0
+"""A certificate is looked at again after so long, and at once after a failure; a change is noticed that much later."""
+_VERIFICATION = (pycurl.E_PEER_FAILED_VERIFICATION, pycurl.E_SSL_INVALIDCERTSTATUS)
 OnReading = Callable[[Reading], object]
 
 
@@ -40,13 +43,17 @@ class Route:
     Addresses are looked at again whenever the name has others than before.
     """
 
-    __slots__ = ("addresses", "pinned", "shape", "url")
+    __slots__ = ("addresses", "certificate", "certificate_until_s", "pinned", "quiet_shape", "shape", "url")
 
     def __init__(self, request: Request) -> None:
         """Raises UrlError, and Failure for an address that is not allowed."""
         self.url: Url = read_url(request.url)
         is_name = literal_address(self.url.host) is None
         self.shape: Shape | None = shape_of(request, self.url, is_name, None)
+        self.quiet_shape = shape_of(request, self.url, is_name, None, False) if self.url.is_tls else self.shape
+        self.certificate: Certificate | None = None
+        """What the server has shown to a run that did not fail, and which is taken for good until then."""
+        self.certificate_until_s = 0.0
         self.addresses: tuple[str, ...] = ()
         self.pinned: str | None = None
         if not is_name:
@@ -92,7 +99,19 @@ def route_of(engine: "Engine", probe: ConversationProbe) -> Route | None:
 class PlainRun:
     """One run of one check. Calls back exactly once, by itself or by the conversation it has handed over to."""
 
-    __slots__ = ("_bucket", "_end_s", "_engine", "ask", "check", "handle", "on_done", "probe", "route", "started")
+    __slots__ = (
+        "_bucket",
+        "_end_s",
+        "_engine",
+        "_is_quiet",
+        "ask",
+        "check",
+        "handle",
+        "on_done",
+        "probe",
+        "route",
+        "started",
+    )
 
     def __init__(  # noqa: PLR0917
         self, engine: "Engine", check: Check, probe: ConversationProbe, route: Route, ask: Ask, on_done: OnReading
@@ -101,6 +120,7 @@ class PlainRun:
         self.on_done = on_done
         self.started = engine.loop.time()
         self._end_s = ask.deadline.end_s
+        self._is_quiet = self.started < route.certificate_until_s or not route.url.is_tls
         self.handle: Handle | None = None
 
     def begin(self) -> bool:
@@ -109,12 +129,14 @@ class PlainRun:
         request, route, engine = self.probe.only_request, self.route, self._engine
         if left_s <= 0 or request is None:
             return False
-        handle = engine.take_handle(route.shape)
-        if handle.shape == route.shape:
+        shape = route.quiet_shape if self._is_quiet else route.shape
+        handle = engine.take_handle(shape)
+        if handle.shape == shape:
             handle.ready(route.url.text, left_s, route.pinned)
         else:
             try:
-                Transfer(handle, request, route.url, left_s).prepare(route.shape, route.pinned, None)
+                transfer = Transfer(handle, request, route.url, left_s)
+                transfer.prepare(shape, route.pinned, None, not self._is_quiet)
             except pycurl.error:
                 engine.give_back(handle, False)
                 return False
@@ -162,7 +184,7 @@ class PlainRun:
             address,
             http_version_of(curl),
             (),
-            certificate_of(curl) if url.is_tls else None,
+            self._certificate(curl) if url.is_tls else None,
         )
         self.handle = None
         self._engine.give_back(handle, True)
@@ -174,11 +196,27 @@ class PlainRun:
         self._engine.talking = ""
         self._finish(reading)
 
+    def _certificate(self, curl: pycurl.Curl) -> Certificate | None:
+        """What the server shows; for most runs what it has shown before, as long as all is well."""
+        route = self.route
+        if not self._is_quiet:
+            route.certificate = certificate_of(curl)
+            route.certificate_until_s = self.started + CERTIFICATE_FOR_S if route.certificate else 0.0
+        return route.certificate
+
     def _hand_over(self, code: int, text: str) -> None:
         """It is no plain run after all: go on as a conversation whose first transfer has just ended so."""
         handle, self.handle = self.handle, None
         request = self.probe.only_request
         if handle is None or request is None:
+            return
+        if code:
+            self.route.certificate_until_s = 0.0  # the next run looks again
+        if self._is_quiet and code in _VERIFICATION and self._engine.loop.time() < self._end_s:
+            # What is wrong with the certificate can only be told by another look at it.
+            self._engine.give_back(handle, False)
+            self._bucket.discard(self)
+            self._engine.talk_anew(self)
             return
         transfer = Transfer(handle, request, self.route.url, self._end_s - self.started)
         self._bucket.discard(self)

@@ -99,15 +99,21 @@ class Transfer:
         self.asked_for_certificate = False
         self._too_big: Reason | None = None
 
-    def prepare(self, shape: Shape | None, resolved: str | None, connect_to: str | None) -> None:
-        """Set every option that does not stand already. `resolved` pins the name ("host:port:address,…")."""
+    def prepare(
+        self, shape: Shape | None, resolved: str | None, connect_to: str | None, certificate: bool = True
+    ) -> None:
+        """Set every option that does not stand already. `resolved` pins the name ("host:port:address,…").
+
+        `certificate`: have libcurl keep what the server shows. It prints the whole chain for that, a tenth of what
+        a TLS connection costs us.
+        """
         handle = self.handle
         if shape is None or handle.shape != shape:
-            self._prepare_anew(connect_to)
+            self._prepare_anew(connect_to, certificate)
             handle.shape = shape
         handle.ready(self.url.text, self.timeout_s, resolved)
 
-    def _prepare_anew(self, connect_to: str | None) -> None:
+    def _prepare_anew(self, connect_to: str | None, certificate: bool) -> None:
         curl, request, url = self.curl, self._request, self.url
         self.handle.reset()
         self.handle.collect(request.max_body_bytes)
@@ -126,6 +132,7 @@ class Transfer:
         self._prepare_request()
         if url.is_tls or (request.proxy or "").startswith("https:"):
             self._prepare_tls()
+            curl.setopt(pycurl.OPT_CERTINFO, 1 if certificate else 0)
 
     def listen(self) -> None:
         """Note while the handshake runs whether the server asks for a client certificate."""
@@ -178,7 +185,6 @@ class Transfer:
         curl.setopt(pycurl.SSL_VERIFYHOST, 2 if request.verify else 0)
         curl.setopt(pycurl.SSL_SESSIONID_CACHE, 0)  # FRESH_CONNECT alone does not stop session reuse
         curl.setopt(pycurl.SSL_EC_CURVES, DEFAULT_CURVES)
-        curl.setopt(pycurl.OPT_CERTINFO, 1)
         if request.ocsp_staple:
             curl.setopt(pycurl.SSL_VERIFYSTATUS, 1)
         if request.client_cert_file:
@@ -191,8 +197,8 @@ class Transfer:
         """Whether the connection to the site is encrypted."""
         return self.url.is_tls
 
-    def end(self, code: int, text: str, where: str) -> Failure | None:
-        """The transfer is over: read what came, and say why it failed if it did."""
+    def end(self, code: int, text: str, where: str, late_s: float = 0.0) -> Failure | None:
+        """The transfer is over: read what came, and say why it failed if it did. `late_s` after its deadline."""
         lines = self.handle.lines
         if lines:
             self.answered = True
@@ -207,7 +213,7 @@ class Transfer:
                 text = f"{where} closed the connection amid the headers of its answer"
                 return Failure(Reason.HTTP_PROTOCOL, text, code=self.code)
             return None
-        return self._failure(code, text, where)
+        return self._failure(code, text, where, late_s)
 
     def _measure_headers(self, lines: Sequence[bytes]) -> None:
         if sum(map(len, lines)) > MOST_HEADER_BYTES or len(self.headers) > MOST_HEADERS:
@@ -229,18 +235,18 @@ class Transfer:
             and self._request.client_cert_file is None
         )
 
-    def _failure(self, code: int, text: str, where: str) -> Failure:
+    def _failure(self, code: int, text: str, where: str, late_s: float) -> Failure:
         """Why libcurl gave up."""
         if self._too_big is Reason.BODY_TOO_BIG:
             most = self._request.max_body_bytes
             return Failure(Reason.BODY_TOO_BIG, f"the body is larger than {most} bytes (max_body)", code=self.code)
         if self._too_big is not None:
             return Failure(self._too_big, f"more than {MOST_HEADER_BYTES} bytes or {MOST_HEADERS} fields of headers")
-        failure = failure_of(self._trouble(code, text, where))
+        failure = failure_of(self._trouble(code, text, where, late_s))
         failure.code = self.code
         return failure
 
-    def _trouble(self, code: int, text: str, where: str) -> Trouble:
+    def _trouble(self, code: int, text: str, where: str, late_s: float) -> Trouble:
         """What libcurl knows about the failed transfer."""
         get = self.curl.getinfo
         return Trouble(
@@ -255,6 +261,7 @@ class Transfer:
             where=where,
             timeout_s=self.timeout_s,
             received_bytes=self.handle.received_bytes,
+            late_s=late_s,
         )
 
 
