@@ -6,7 +6,7 @@ other use begins with a reset, after which no option and no state of the one bef
 """
 
 from collections.abc import Hashable
-from functools import partial
+from functools import lru_cache, partial
 
 import pycurl
 
@@ -97,14 +97,18 @@ class HandlePool:
         if self._count >= _MOST_SPARE:
             handle.curl.close()
             return
-        if ended_well and handle.shape is not None:
-            handle.forget()
+        shape = handle.shape
+        if ended_well and shape is not None:
+            handle.lines.clear()
+            handle.pieces.clear()
+            handle.received_bytes = 0
         else:
             handle.reset()
-        spare = self._spare.get(handle.shape)
+            shape = None
+        spare = self._spare.get(shape)
         if spare is None:
-            self._spare = {shape: handles for shape, handles in self._spare.items() if handles}
-            spare = self._spare[handle.shape] = []
+            self._spare = {one: handles for one, handles in self._spare.items() if handles}
+            spare = self._spare[shape] = []
         spare.append(handle)
         self._count += 1
 
@@ -123,7 +127,13 @@ def shape_of(
     """What must be equal for a handle to be used without a reset; None: it never may."""
     if request.shape is None or url.username is not None:
         return None
-    return (request.shape, url.scheme, pinned, connect_to, certificate)
+    return _one((request.shape, url.scheme, pinned, connect_to, certificate))
+
+
+@lru_cache(maxsize=1024)
+def _one(shape: tuple[object, ...]) -> Shape:
+    """One object for all that are equal: thousands of checks keep theirs."""
+    return shape
 
 
 def _take_body(handle: Handle, piece: bytes) -> int | None:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 CERTIFICATE_FOR_S = 300.0
 """A certificate is looked at again after so long, and at once after a failure; a change is noticed that much later."""
+_RESPONSE_CODE, _PRIMARY_IP, _HEADER_SIZE = pycurl.RESPONSE_CODE, pycurl.PRIMARY_IP, pycurl.HEADER_SIZE
 _VERIFICATION = (pycurl.E_PEER_FAILED_VERIFICATION, pycurl.E_SSL_INVALIDCERTSTATUS)
 OnReading = Callable[[Reading], object]
 
@@ -163,12 +164,12 @@ class PlainRun:
         if code or not lines or lines[-1] not in LAST_LINES or len(lines) > MOST_HEADERS:
             self._hand_over(code, text)
             return
-        status, address = get(pycurl.RESPONSE_CODE), get(pycurl.PRIMARY_IP)
+        status, address = get(_RESPONSE_CODE), get(_PRIMARY_IP)
         if (
             not status
             or status in REDIRECTS
             or address not in self.route.addresses
-            or get(pycurl.HEADER_SIZE) > MOST_HEADER_BYTES
+            or get(_HEADER_SIZE) > MOST_HEADER_BYTES
         ):
             self._hand_over(code, text)
             return
