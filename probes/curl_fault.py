@@ -61,6 +61,7 @@ _SIMPLE = {
     _AUTH_ERROR: (Reason.AUTH_FAILED, ""),
     _TOO_LARGE: (Reason.HTTP_HEADER_TOO_BIG, ""),
 }
+_LATE_S = 0.03  # libcurl and the loop are at most 9 ms late when they have the processor, the backstop 20
 _TLS_CODES = (pycurl.E_SSL_CONNECT_ERROR, pycurl.E_SSL_CIPHER)
 _HTTP_CODES = frozenset(
     {
@@ -93,6 +94,7 @@ class Trouble:
     where: str  # "10.0.0.1:443" or the host, for messages
     timeout_s: float
     received_bytes: int
+    late_s: float = 0.0  # how long after the deadline the loop came to look, and found sockets that had news
 
 
 def failure_of(trouble: Trouble) -> Failure:
@@ -138,6 +140,9 @@ def _explain_exchange(trouble: Trouble) -> tuple[Reason, str]:
 def _explain_timeout(trouble: Trouble) -> tuple[Reason, str]:
     """Which step the time ran out in."""
     within = f"within {trouble.timeout_s:.3g} s"
+    if trouble.late_s > _LATE_S and not trouble.answered:
+        # libcurl gives up before it reads its socket: what came while we did not look is not known.
+        return Reason.DEADLINE, f"no answer of {trouble.where} {within}; we came {trouble.late_s:.2g} s late to look"
     if not trouble.connected:
         return Reason.TCP_TIMEOUT, f"no connection to {trouble.where} {within}"
     if trouble.is_tls and not trouble.secured:

@@ -3,19 +3,20 @@
 import logging
 import select
 from collections.abc import Callable, Sequence
-from functools import partial
 
 import pycurl
 
-from probes.backstop import Backstops
+from probes.backstop import Backstops, Expiring
 from probes.fetch import Fetch
 from probes.handle import Handle, HandlePool, Shape
 from probes.loop import READABLE, WRITABLE, Loop, Timer
+from probes.plain_run import PlainRun, route_of
 from probes.probe import Ask, Conversation, ConversationProbe, Failure, Reading, Request, Response
 from probes.resolver import Resolver
 from probes.result import Reason
 from probes.runner import reading_of_error, timed
 from probes.target import Check
+from probes.transfer import Transfer
 
 log = logging.getLogger(__name__)
 
@@ -40,15 +41,18 @@ class Engine:
         self.loop = loop
         self.resolver = resolver or Resolver(loop)
         self.backstops = Backstops(loop, _BACKSTOP_S)
-        self._talks: set[_Talk] = set()
+        self._runs: set[_Talk | PlainRun] = set()
         self._handles = HandlePool()
         self._transfers: dict[pycurl.Curl, OnTransfer] = {}
         self.talking = ""
         """Id of the check whose generator is at work this moment; for the watchdog."""
         self._acted = False
+        self.has_ready = False
+        """Whether some socket had news in the turn under way."""
         self._timer: Timer | None = None
         self._timer_at = 0.0
         self._multi = pycurl.CurlMulti()
+        self._act = self._multi.socket_action
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._on_socket)
         self._multi.setopt(pycurl.M_PIPELINING, 0)  # every check has a connection of its own
         self._multi.setopt(pycurl.M_MAXCONNECTS, 1)
@@ -57,18 +61,24 @@ class Engine:
     @property
     def in_flight(self) -> int:
         """Conversations under way."""
-        return len(self._talks)
+        return len(self._runs)
 
     def start(self, check: Check, ask: Ask, on_done: OnReading) -> None:
         """Run a check of a conversation kind; the reading comes by the callback, once, whatever happens."""
+        probe = check.probe
+        if isinstance(probe, ConversationProbe) and (route := route_of(self, probe)) is not None:
+            run = PlainRun(self, check, probe, route, ask, on_done)
+            if run.begin():
+                self._runs.add(run)
+                return
         talk = _Talk(self, check, ask, on_done)
-        self._talks.add(talk)
+        self._runs.add(talk)
         talk.begin()
 
     def cancel_all(self) -> None:
         """End all conversations with the reason `cancelled`."""
-        for talk in list(self._talks):
-            talk.abort(Failure(Reason.CANCELLED, "the worker was stopped"))
+        for run in list(self._runs):
+            run.abort(Failure(Reason.CANCELLED, "the worker was stopped"))
 
     def close(self) -> None:
         """Cancel everything and release libcurl."""
@@ -80,9 +90,23 @@ class Engine:
         self._multi.close()
         self._handles.close()
 
-    def talk_ended(self, talk: "_Talk") -> None:
+    def run_ended(self, run: "_Talk | PlainRun") -> None:
         """A conversation is over."""
-        self._talks.discard(talk)
+        self._runs.discard(run)
+
+    def talk_on(self, run: PlainRun, transfer: Transfer, code: int, text: str) -> None:
+        """A plain run turns out to be none: its transfer has ended in a way that needs a conversation."""
+        self._runs.discard(run)
+        talk = _Talk(self, run.check, run.ask, run.on_done)
+        self._runs.add(talk)
+        talk.go_on(run, transfer, code, text)
+
+    def talk_anew(self, run: PlainRun) -> None:
+        """A plain run has to be asked once more, in the time it has left."""
+        self._runs.discard(run)
+        talk = _Talk(self, run.check, run.ask, run.on_done)
+        self._runs.add(talk)
+        talk.begin()
 
     def take_handle(self, shape: Shape | None) -> Handle:
         """An easy handle, best one that was used for the same shape of request."""
@@ -106,11 +130,11 @@ class Engine:
         if events is None:
             self.loop.forget(fd)
         else:
-            self.loop.watch(fd, events, partial(self._on_ready, fd))
+            self.loop.watch(fd, events, self._on_ready)
 
     def _on_ready(self, fd: int, events: int) -> None:
-        self._acted = True
-        self._multi.socket_action(fd, _MASKS.get(events) or _mask_of(events))
+        self._acted = self.has_ready = True
+        self._act(fd, _MASKS.get(events) or _mask_of(events))
 
     def _on_time(self) -> None:
         self._timer = None
@@ -124,10 +148,11 @@ class Engine:
             self._acted = False
             wait_ms = self._multi.timeout()
             if wait_ms == 0:
-                self._multi.socket_action(pycurl.SOCKET_TIMEOUT, 0)
+                self._act(pycurl.SOCKET_TIMEOUT, 0)
             self._collect()
             if not self._acted:
                 break
+        self.has_ready = False
         self.loop.wants_turn = self._acted
         self._set_timer(self._multi.timeout())
 
@@ -181,6 +206,7 @@ class _Talk:
     __slots__ = (
         "_ask",
         "_asking",
+        "_bucket",
         "_check",
         "_conversation",
         "_end_s",
@@ -202,7 +228,8 @@ class _Talk:
         self._missing = 0
         self._wants_one = True
         self._asking = False
-        self._end_s = 0.0
+        self._end_s = ask.deadline.end_s
+        self._bucket: set[Expiring] = set()
 
     def begin(self) -> None:
         """Run the generator to its first request."""
@@ -210,13 +237,27 @@ class _Talk:
         try:
             if not isinstance(probe, ConversationProbe):
                 raise TypeError(f"kind {self._check.kind} blocks: it runs in the thread pool")
-            self._end_s = self._started + self._ask.deadline.remaining_s()
+            self._ask.deadline.remaining_s()
             self._conversation = probe.converse(self._ask)
         except BaseException as error:  # noqa: BLE001  (a probe's fault must not reach the loop)
             self._finish(reading_of_error(self._check, error))
             return
-        self._engine.backstops.add(self._end_s, self)
+        self._bucket = self._engine.backstops.add(self._end_s, self)
         self._advance(None)
+
+    def go_on(self, run: PlainRun, transfer: Transfer, code: int, text: str) -> None:
+        """Take over from a plain run: what it has asked for is what the conversation wants first."""
+        self._started = run.started
+        request = run.probe.only_request
+        if request is None:
+            raise RuntimeError("a plain run without a request")
+        self._conversation = run.probe.converse(self._ask)
+        next(self._conversation)
+        self._bucket = self._engine.backstops.add(self._end_s, self)
+        self._responses, self._missing = [None], 1
+        fetch = Fetch(self._engine, request, self._end_s, 0, self._hear, run.started)
+        self._fetches = [fetch]
+        fetch.go_on(transfer, run.route, code, text)
 
     def abort(self, failure: Failure) -> None:
         """End now, whatever the generator would have said."""
@@ -290,6 +331,6 @@ class _Talk:
     def _finish(self, reading: Reading) -> None:
         self._conversation = None
         self._fetches = []
-        self._engine.backstops.discard(self._end_s, self)
-        self._engine.talk_ended(self)
+        self._bucket.discard(self)
+        self._engine.run_ended(self)
         self._on_done(timed(reading, self._engine.loop.time() - self._started))

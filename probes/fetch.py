@@ -9,11 +9,12 @@ import pycurl
 from probes.guard import check_addresses, literal_address
 from probes.handle import shape_of
 from probes.loop import Timer
+from probes.plain_run import Route, pin
 from probes.probe import Certificate, Failure, Request, Response
 from probes.redirect import REDIRECTS, follow
 from probes.resolver import Answer
 from probes.result import NO_PHASES, Phases, Reason
-from probes.transfer import Transfer
+from probes.transfer import Transfer, certificate_of, http_version_of, phases_of
 from probes.url import Url, UrlError, read_url, split_authority
 
 if TYPE_CHECKING:
@@ -49,15 +50,21 @@ class Fetch:
         "_where",
     )
 
-    def __init__(
-        self, engine: "Engine", request: Request, deadline_s: float, index: int, on_response: OnResponse
+    def __init__(  # noqa: PLR0917
+        self,
+        engine: "Engine",
+        request: Request,
+        deadline_s: float,
+        index: int,
+        on_response: OnResponse,
+        started_s: float | None = None,
     ) -> None:
         self._engine = engine
         self._request = request
         self._index = index
         self._on_response = on_response
         self._ended_well = False
-        now = engine.loop.time()
+        now = engine.loop.time() if started_s is None else started_s
         self._end_s = deadline_s if request.timeout_s is None else min(deadline_s, now + request.timeout_s)
         self._timeout_s = self._end_s - now
         self._url: Url | None = None
@@ -79,6 +86,15 @@ class Fetch:
             self._go(read_url(self._request.url))
         except UrlError as error:
             self._end(failure=Failure(Reason.INTERNAL, f"unusable URL: {error}"))
+
+    def go_on(self, transfer: Transfer, route: Route, code: int, text: str) -> None:
+        """Take over a transfer that has just ended, as if it had been begun here."""
+        self._url, self._transfer, self._pinned, self._checked = route.url, transfer, route.pinned, route.addresses
+        self._certificate = route.certificate
+        self._name_place(route.url.host, route.url.port)
+        if route.pinned is not None:
+            self._add_phases(Phases(dns_s=0.0), 0.0)
+        self._finish_hop(code, text)
 
     def abort(self, failure: Failure) -> None:
         """Stop what is under way and answer with a failure."""
@@ -140,14 +156,14 @@ class Fetch:
         except Failure as failure:
             self._end(failure=failure)
             return
-        if len(addresses) == 1 and addresses[0] != host:
-            self._where = f"{addresses[0]}:{port} ({host})"
         self._checked = addresses
-        pinned = None
-        if addresses != (host,):
-            listed = ",".join(f"[{address}]" if ":" in address else address for address in addresses)
-            pinned = f"+{host}:{port}:{listed}"
-        self._connect(url, pinned)
+        self._name_place(host, port)
+        self._connect(url, None if addresses == (host,) else pin(host, port, addresses))
+
+    def _name_place(self, host: str, port: int) -> None:
+        """For messages."""
+        one = self._checked[0] if len(self._checked) == 1 else host
+        self._where = f"{host}:{port}" if one == host else f"{one}:{port} ({host})"
 
     def _connect(self, url: Url, pinned: str | None) -> None:
         self._pinned = pinned
@@ -177,10 +193,11 @@ class Fetch:
             return
         self._ended_well = code == pycurl.E_OK
         transfer.timeout_s = self._timeout_s
-        failure = transfer.end(code, text, self._where) or self._stranger(transfer)
-        self._add_phases(*transfer.phases(None))
+        late_s = self._engine.loop.time() - self._end_s if self._engine.has_ready else 0.0
+        failure = transfer.end(code, text, self._where, late_s) or self._stranger(transfer)
+        self._add_phases(*phases_of(transfer.curl, None, transfer.answered))
         if transfer.is_tls:
-            self._certificate = transfer.certificate() or self._certificate
+            self._certificate = certificate_of(transfer.curl) or self._certificate
         status = transfer.code
         if failure is None and status in REDIRECTS and self._request.max_redirects:
             location = next((value for name, value in transfer.headers if name.lower() == "location"), None)
@@ -259,11 +276,11 @@ class Fetch:
             url=self._request.url if self._url is None else self._url.text,
             code=transfer.code,
             headers=transfer.headers,
-            body=transfer.body,
+            body=transfer.handle.body,
             phases=self._phases,
             duration_s=self._duration_s,
             address=transfer.address(),
-            http_version=transfer.http_version() if failure is None else None,
+            http_version=http_version_of(transfer.curl) if failure is None else None,
             redirects=tuple(self._hops),
             certificate=self._certificate,
             failure=failure,

@@ -6,7 +6,7 @@ other use begins with a reset, after which no option and no state of the one bef
 """
 
 from collections.abc import Hashable
-from functools import partial
+from functools import lru_cache, partial
 
 import pycurl
 
@@ -55,18 +55,24 @@ class Handle:
         self.curl.setopt(pycurl.HEADERFUNCTION, self.lines.append)  # libcurl itself ends at 300 KB
         self.curl.setopt(pycurl.WRITEFUNCTION, partial(_take_body, self))
 
-    def set_timeout(self, timeout_ms: int) -> None:
-        """Total and connect timeout."""
+    def ready(self, url: str, timeout_s: float, pinned: str | None) -> None:
+        """Set what differs between requests of one shape. `pinned` are the addresses of the name, if it is one."""
+        if url != self.url:
+            self.url = url
+            self.curl.setopt(pycurl.URL, url)
+        timeout_ms = max(1, round(timeout_s * 1000))
         if timeout_ms != self.timeout_ms:
             self.timeout_ms = timeout_ms
             self.curl.setopt(pycurl.TIMEOUT_MS, timeout_ms)
             self.curl.setopt(pycurl.CONNECTTIMEOUT_MS, timeout_ms)
+        if pinned is not None:
+            self.curl.setopt(pycurl.RESOLVE, [pinned])
 
-    def set_url(self, url: str) -> None:
-        """The URL to ask for."""
-        if url != self.url:
-            self.url = url
-            self.curl.setopt(pycurl.URL, url)
+    @property
+    def body(self) -> bytes:
+        """The decoded body so far."""
+        pieces = self.pieces
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 class HandlePool:
@@ -82,23 +88,28 @@ class HandlePool:
         if not spare:
             if not self._count:
                 return Handle()
-            shape, spare = next(iter(self._spare.items()))
-        handle = spare.pop()
-        if not spare:
-            del self._spare[shape]
+            spare = next(filter(None, self._spare.values()))
         self._count -= 1
-        return handle
+        return spare.pop()
 
     def give_back(self, handle: Handle, ended_well: bool) -> None:
         """Keep a handle for the next; one whose transfer failed or was ended keeps nothing of it."""
         if self._count >= _MOST_SPARE:
             handle.curl.close()
             return
-        if ended_well and handle.shape is not None:
-            handle.forget()
+        shape = handle.shape
+        if ended_well and shape is not None:
+            handle.lines.clear()
+            handle.pieces.clear()
+            handle.received_bytes = 0
         else:
             handle.reset()
-        self._spare.setdefault(handle.shape, []).append(handle)
+            shape = None
+        spare = self._spare.get(shape)
+        if spare is None:
+            self._spare = {one: handles for one, handles in self._spare.items() if handles}
+            spare = self._spare[shape] = []
+        spare.append(handle)
         self._count += 1
 
     def close(self) -> None:
@@ -110,11 +121,19 @@ class HandlePool:
         self._count = 0
 
 
-def shape_of(request: Request, url: Url, pinned: bool, connect_to: str | None) -> Shape | None:
+def shape_of(
+    request: Request, url: Url, pinned: bool, connect_to: str | None, certificate: bool = True
+) -> Shape | None:
     """What must be equal for a handle to be used without a reset; None: it never may."""
     if request.shape is None or url.username is not None:
         return None
-    return (request.shape, url.scheme, pinned, connect_to)
+    return _one((request.shape, url.scheme, pinned, connect_to, certificate))
+
+
+@lru_cache(maxsize=1024)
+def _one(shape: tuple[object, ...]) -> Shape:
+    """One object for all that are equal: thousands of checks keep theirs."""
+    return shape
 
 
 def _take_body(handle: Handle, piece: bytes) -> int | None:

@@ -1,6 +1,7 @@
 """The header fields of an answer: kept as they came, read when somebody asks for them."""
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import overload
 
 Field = tuple[str, str]
@@ -21,15 +22,13 @@ class HeaderLines(Sequence[Field]):
     def last(self, name: str) -> str | None:
         """The last value of a field, its name in any case; None where it is absent. Takes apart that one alone."""
         if self._fields is not None:
-            return next((value for key, value in reversed(self._fields) if key.lower() == name.lower()), None)
-        wanted = name.lower().encode("latin-1", "replace")
-        for line in reversed(self._lines):
-            key, colon, value = line.partition(b":")
-            if colon and key.strip().lower() == wanted and not key.startswith(b"HTTP/"):
-                return value.decode("latin-1").strip()
-            if line.startswith(b"HTTP/"):
-                return None
-        return None
+            return _last_of(self._fields, name)
+        lines = b"".join(self._lines)
+        lower = lines.lower()
+        begin = lower.rfind(_wanted(name), max(0, lower.rfind(b"\nhttp/")))
+        if begin >= 0:
+            return lines[begin : lines.find(b"\n", begin + 1)].partition(b":")[2].decode("latin-1").strip()
+        return _last_of(self._read(), name)
 
     def __len__(self) -> int:
         return len(self._read())
@@ -67,6 +66,16 @@ class HeaderLines(Sequence[Field]):
                     found.append((name.decode("latin-1").strip(), value.decode("latin-1").strip()))
             self._fields, self._lines = tuple(found), ()
         return self._fields
+
+
+@lru_cache(maxsize=256)
+def _wanted(name: str) -> bytes:
+    return b"\n%s:" % name.lower().encode("latin-1", "replace")
+
+
+def _last_of(fields: Sequence[Field], name: str) -> str | None:
+    lower = name.lower()
+    return next((value for key, value in reversed(fields) if key.lower() == lower), None)
 
 
 NO_HEADERS = HeaderLines(())

@@ -16,6 +16,7 @@ class LoadWatch:
     def __init__(self) -> None:
         self.overloaded = False
         self._seconds: deque[list[int]] = deque()  # second, runs, late ones
+        self._newest = [-1, 0, 0]
         self._runs = self._late = 0
 
     @property
@@ -26,14 +27,15 @@ class LoadWatch:
     def note(self, late_ms: int, now_s: float) -> None:
         """A run has ended, or was given up as late."""
         second = int(now_s)
-        if not self._seconds or self._seconds[-1][0] != second:
-            self._seconds.append([second, 0, 0])
-        is_late = late_ms > TOO_LATE_MS
-        newest = self._seconds[-1]
+        newest = self._newest
+        if newest[0] != second:
+            newest = self._newest = [second, 0, 0]
+            self._seconds.append(newest)
         newest[1] += 1
-        newest[2] += is_late
         self._runs += 1
-        self._late += is_late
+        if late_ms > TOO_LATE_MS:
+            newest[2] += 1
+            self._late += 1
 
     def look(self, now_s: float) -> bool:
         """Whether the worker is overloaded now; to be called about once a second."""
@@ -50,6 +52,7 @@ class LoadWatch:
     def forget(self) -> None:
         """The clock jumped or the machine slept: what was late then says nothing."""
         self._seconds.clear()
+        self._newest = [-1, 0, 0]
         self._runs = self._late = 0
 
 

@@ -16,6 +16,9 @@ READABLE, WRITABLE = select.EPOLLIN, select.EPOLLOUT
 _IDLE_WAIT_S = 1.0
 _MOST_EVENTS = 512
 
+OnEvent = Callable[[int, int], object]
+"""Told of a descriptor and the epoll event mask."""
+
 
 class Timer:
     """A call planned for later; `cancel` makes it never happen."""
@@ -35,7 +38,7 @@ class Loop:
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
-        self._watched: dict[int, Callable[[int], object]] = {}
+        self._watched: dict[int, OnEvent] = {}
         self._timers: list[tuple[float, int, Timer]] = []
         self._order = itertools.count()
         self._inbox: deque[Callable[[], object]] = deque()
@@ -69,8 +72,8 @@ class Loop:
             if self._bell >= 0:
                 os.eventfd_write(self._bell, 1)
 
-    def watch(self, fd: int, events: int, on_event: Callable[[int], object]) -> None:
-        """Call with the epoll event mask whenever a descriptor is ready; watching it again changes what is watched."""
+    def watch(self, fd: int, events: int, on_event: OnEvent) -> None:
+        """Call with descriptor and event mask whenever it is ready; watching it again changes what is watched."""
         if fd in self._watched:
             try:
                 self._epoll.modify(fd, events)
@@ -115,7 +118,7 @@ class Loop:
                 os.eventfd_read(self._bell)
             elif (on_event := self._watched.get(fd)) is not None:
                 try:
-                    on_event(events)
+                    on_event(fd, events)
                 except Exception:
                     log.exception("a callback of the loop failed")
             else:

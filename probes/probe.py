@@ -119,15 +119,15 @@ class Reading:
 class Deadline:
     """One total deadline for a run, on the monotonic clock; driver timeouts are taken from what is left of it."""
 
-    __slots__ = ("_end", "timeout_s")
+    __slots__ = ("end_s", "timeout_s")
 
     def __init__(self, timeout_s: float) -> None:
         self.timeout_s = timeout_s
-        self._end = time.monotonic() + timeout_s
+        self.end_s = time.monotonic() + timeout_s
 
     def remaining_s(self) -> float:
         """Seconds left; raises Failure(deadline) when there are none, so it doubles as a check between steps."""
-        left = self._end - time.monotonic()
+        left = self.end_s - time.monotonic()
         if left <= 0:
             raise Failure(Reason.DEADLINE, f"no answer within {self.timeout_s:g} s")
         return left
@@ -147,7 +147,8 @@ class Push:
 class Ask:
     """One question to a target: what a probe is given when it runs.
 
-    `last` is the previous reading of this check by this worker (None at first), which is how counters become rates;
+    `last` is the newest reading of this check by this worker that had a `carry` (None at first), which is how counters
+    become rates;
     `pushes` are the newest calls of its heartbeat URL, newest last (heartbeat kind only).
     """
 
@@ -159,7 +160,7 @@ class Ask:
     first_seen_ms: int = 0
 
 
-_NOT_SHAPE = frozenset({"url", "timeout_s", "shape"})
+_NOT_SHAPE = frozenset({"url", "timeout_s", "shape", "route"})
 
 
 @lru_cache(maxsize=1024)
@@ -193,6 +194,8 @@ class Request:
     allow_addresses: tuple[str, ...] = ()  # metadata or link-local ones that are meant, each named exactly
     ocsp_staple: bool = False  # insist on a stapled OCSP answer that says "good"
     shape: object | None = field(default=None, init=False, compare=False, repr=False)
+    route: object | None = field(default=None, init=False, compare=False, repr=False)
+    """What the engine remembers of the way there (`probes.plain_run`)."""
 
     def shaped(self) -> "Request":
         """The same request for asking again and again: its `shape` is one object for all that differ in the URL alone.
@@ -289,11 +292,27 @@ Conversation = Generator[Request | Sequence[Request], Any, Reading]
 
 
 class ConversationProbe(Probe):
-    """A kind shaped like HTTP: a generator that does no I/O itself; the engine runs thousands of them on one loop."""
+    """A kind shaped like HTTP: a generator that does no I/O itself; the engine runs thousands of them on one loop.
+
+    One that asks a single request that never changes may leave out the generator: it has `only_request` and
+    `conclude`. Most runs of such a probe are much cheaper.
+    """
+
+    @property
+    def only_request(self) -> Request | None:
+        """The one request of every run, always the same object; None for a probe that converses."""
+        return None
+
+    def conclude(self, ask: Ask, response: Response) -> Reading:
+        """What the answer to `only_request` means. Raises Failure like `BlockingProbe.run`."""
+        raise NotImplementedError
 
     def converse(self, ask: Ask) -> Conversation:
         """See `Conversation`. Raises Failure like `BlockingProbe.run`."""
-        raise NotImplementedError
+        request = self.only_request
+        if request is None:
+            raise NotImplementedError
+        return self.conclude(ask, (yield request))
 
 
 _KINDS: dict[str, type[Probe]] = {}

@@ -79,7 +79,7 @@ class Prober:
 
     def start(self, check: Check, slot_ms: int, on_result: OnResult) -> None:
         """Run a check; the result comes by the callback, once, whatever happens."""
-        memory = self._memory(check.id)
+        memory = self._memories.get(check.id) or self._memory(check.id)
         if isinstance(check.probe, BlockingProbe):
             self._start_blocking(check, memory, slot_ms, on_result)
             return
@@ -145,41 +145,32 @@ class Prober:
         return memory
 
     def _ask(self, check: Check, memory: _Memory, at_ms: int) -> Ask:
-        return Ask(
-            deadline=Deadline(check.timeout_s),
-            now_ms=at_ms,
-            interval_s=check.interval_s,
-            last=memory.last,
-            pushes=tuple(memory.pushes) if memory.pushes else (),
-            first_seen_ms=memory.first_seen_ms,
-        )
+        pushes = tuple(memory.pushes) if memory.pushes else ()
+        return Ask(Deadline(check.timeout_s), at_ms, check.interval_s, memory.last, pushes, memory.first_seen_ms)
 
     def _conclude(self, check: Check, memory: _Memory, slot_ms: int, started_ms: int, reading: Reading) -> Result:
         judged, memory.broken = judge(reading, check.limits, memory.broken)
-        if reading.facts is not None and reading.facts != memory.facts:
+        if reading.facts is not None and reading.facts is not memory.facts and reading.facts != memory.facts:
             memory.facts = reading.facts
             self.on_facts(check.id, {name: self.clean(text) for name, text in reading.facts.items()}, started_ms)
-        if reading.reason is not Reason.LATE:
-            # A failed run has no counters of its own; without the carry the next ratio would be lost as well.
-            carry = reading.carry if reading.carry is not None or memory.last is None else memory.last.carry
-            memory.last = (
-                judged
-                if judged.carry is carry and judged.evidence is None
-                else replace(judged, carry=carry, evidence=None)
-            )
+        if reading.carry is not None:
+            # A failed run has no counters of its own; those of the run before it stay, or the next ratio would be lost.
+            memory.last = judged if judged.evidence is None else replace(judged, evidence=None)
         return Result(
-            check_id=check.id,
-            location=self._location,
-            slot_ms=slot_ms,
-            started_ms=started_ms,
-            status=judged.status,
-            reason=judged.reason,
-            message=self.clean(judged.message) if judged.message else "",
-            duration_s=judged.duration_s,
-            code=judged.code,
-            phases=judged.phases,
-            metrics=judged.metrics,
-            evidence=self._evidence(check, memory, judged, started_ms),
+            check.id,
+            self._location,
+            slot_ms,
+            started_ms,
+            judged.status,
+            judged.reason,
+            self.clean(judged.message) if judged.message else "",
+            judged.duration_s,
+            judged.code,
+            judged.phases,
+            judged.metrics,
+            self._evidence(check, memory, judged, started_ms)
+            if judged.status is not Status.UP or memory.streak.status is not Status.UP
+            else None,
         )
 
     def _evidence(self, check: Check, memory: _Memory, reading: Reading, at_ms: int) -> Evidence | None:

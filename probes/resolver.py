@@ -19,7 +19,7 @@ import dns.name
 import dns.rcode
 import dns.rdatatype
 
-from probes.loop import READABLE, WRITABLE, Loop, Timer
+from probes.loop import READABLE, WRITABLE, Loop, OnEvent, Timer
 from probes.name_service import NameService, SystemNameService
 from probes.probe import Failure
 from probes.result import Reason
@@ -93,6 +93,11 @@ class Resolver:
             search.waiting.append(answer)
         self._loop.call_later(timeout_s, partial(self._give_up, key, search, answer, timeout_s))
         return timer
+
+    def known(self, host: str, family: Family) -> tuple[str, ...] | None:
+        """The addresses of a name if they need not be asked for; None where they do, or there are none."""
+        reply = self._known(host, family)
+        return None if reply is None else reply.addresses or None
 
     def close(self) -> None:
         """Drop the questions under way; nobody is called back."""
@@ -266,7 +271,7 @@ class _Question:
         self._socket.connect_ex((address, port))
         return self._socket
 
-    def _watch(self, events: int, on_event: Callable[[int], object]) -> None:
+    def _watch(self, events: int, on_event: OnEvent) -> None:
         if self._socket is not None:
             self._loop.watch(self._socket.fileno(), events, on_event)
 
@@ -274,7 +279,7 @@ class _Question:
         self._tries += 1
         self.ask()
 
-    def _read_datagram(self, _events: int) -> None:
+    def _read_datagram(self, _fd: int, _events: int) -> None:
         try:
             wire = self._socket.recv(65535) if self._socket else b""
         except OSError as error:
@@ -320,7 +325,7 @@ class _Question:
         self._open(socket.SOCK_STREAM)
         self._watch(WRITABLE, self._write_stream)
 
-    def _write_stream(self, _events: int) -> None:
+    def _write_stream(self, _fd: int, _events: int) -> None:
         wire = self._query.to_wire()
         try:
             if self._socket is not None:
@@ -331,7 +336,7 @@ class _Question:
             return
         self._watch(READABLE, self._read_stream)
 
-    def _read_stream(self, _events: int) -> None:
+    def _read_stream(self, _fd: int, _events: int) -> None:
         try:
             piece = self._socket.recv(65535) if self._socket else b""
         except OSError:

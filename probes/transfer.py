@@ -41,8 +41,11 @@ _HTTP_NAMES = {
 }
 _FAMILIES = {"any": pycurl.IPRESOLVE_WHATEVER, "ipv4": pycurl.IPRESOLVE_V4, "ipv6": pycurl.IPRESOLVE_V6}
 _AUTH = {"basic": pycurl.HTTPAUTH_BASIC, "digest": pycurl.HTTPAUTH_DIGEST}
+_NAMELOOKUP, _CONNECT, _APPCONNECT = pycurl.NAMELOOKUP_TIME_T, pycurl.CONNECT_TIME_T, pycurl.APPCONNECT_TIME_T
+_PRETRANSFER, _STARTTRANSFER, _TOTAL = pycurl.PRETRANSFER_TIME_T, pycurl.STARTTRANSFER_TIME_T, pycurl.TOTAL_TIME_T
 _NONE: dict[str, str] = {}
-_EMPTY = (b"\r\n", b"\n")
+LAST_LINES = (b"\r\n", b"\n")
+"""What the headers of an answer end with."""
 _PROTOCOLS = pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS
 
 
@@ -96,18 +99,21 @@ class Transfer:
         self.asked_for_certificate = False
         self._too_big: Reason | None = None
 
-    def prepare(self, shape: Shape | None, resolved: str | None, connect_to: str | None) -> None:
-        """Set every option that does not stand already. `resolved` pins the name ("host:port:address,…")."""
+    def prepare(
+        self, shape: Shape | None, resolved: str | None, connect_to: str | None, certificate: bool = True
+    ) -> None:
+        """Set every option that does not stand already. `resolved` pins the name ("host:port:address,…").
+
+        `certificate`: have libcurl keep what the server shows. It prints the whole chain for that, a tenth of what
+        a TLS connection costs us.
+        """
         handle = self.handle
         if shape is None or handle.shape != shape:
-            self._prepare_anew(connect_to)
+            self._prepare_anew(connect_to, certificate)
             handle.shape = shape
-        handle.set_url(self.url.text)
-        handle.set_timeout(max(1, round(self.timeout_s * 1000)))
-        if resolved is not None:
-            handle.curl.setopt(pycurl.RESOLVE, [resolved])
+        handle.ready(self.url.text, self.timeout_s, resolved)
 
-    def _prepare_anew(self, connect_to: str | None) -> None:
+    def _prepare_anew(self, connect_to: str | None, certificate: bool) -> None:
         curl, request, url = self.curl, self._request, self.url
         self.handle.reset()
         self.handle.collect(request.max_body_bytes)
@@ -126,6 +132,7 @@ class Transfer:
         self._prepare_request()
         if url.is_tls or (request.proxy or "").startswith("https:"):
             self._prepare_tls()
+            curl.setopt(pycurl.OPT_CERTINFO, 1 if certificate else 0)
 
     def listen(self) -> None:
         """Note while the handshake runs whether the server asks for a client certificate."""
@@ -178,7 +185,6 @@ class Transfer:
         curl.setopt(pycurl.SSL_VERIFYHOST, 2 if request.verify else 0)
         curl.setopt(pycurl.SSL_SESSIONID_CACHE, 0)  # FRESH_CONNECT alone does not stop session reuse
         curl.setopt(pycurl.SSL_EC_CURVES, DEFAULT_CURVES)
-        curl.setopt(pycurl.OPT_CERTINFO, 1)
         if request.ocsp_staple:
             curl.setopt(pycurl.SSL_VERIFYSTATUS, 1)
         if request.client_cert_file:
@@ -191,14 +197,8 @@ class Transfer:
         """Whether the connection to the site is encrypted."""
         return self.url.is_tls
 
-    @property
-    def body(self) -> bytes:
-        """The decoded body so far."""
-        pieces = self.handle.pieces
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-    def end(self, code: int, text: str, where: str) -> Failure | None:
-        """The transfer is over: read what came, and say why it failed if it did."""
+    def end(self, code: int, text: str, where: str, late_s: float = 0.0) -> Failure | None:
+        """The transfer is over: read what came, and say why it failed if it did. `late_s` after its deadline."""
         lines = self.handle.lines
         if lines:
             self.answered = True
@@ -213,42 +213,15 @@ class Transfer:
                 text = f"{where} closed the connection amid the headers of its answer"
                 return Failure(Reason.HTTP_PROTOCOL, text, code=self.code)
             return None
-        return self._failure(code, text, where)
+        return self._failure(code, text, where, late_s)
 
     def _measure_headers(self, lines: Sequence[bytes]) -> None:
         if sum(map(len, lines)) > MOST_HEADER_BYTES or len(self.headers) > MOST_HEADERS:
             self._too_big = Reason.HTTP_HEADER_TOO_BIG
 
-    def phases(self, dns_s: float | None) -> tuple[Phases, float]:
-        """The steps of the transfer by libcurl's clock, and its total without the lookup, in seconds."""
-        get = self.curl.getinfo
-        lookup, connect = get(pycurl.NAMELOOKUP_TIME_T), get(pycurl.CONNECT_TIME_T)
-        secured, sent = get(pycurl.APPCONNECT_TIME_T), get(pycurl.PRETRANSFER_TIME_T)
-        first, total = get(pycurl.STARTTRANSFER_TIME_T), get(pycurl.TOTAL_TIME_T)
-        phases = Phases(
-            dns_s=dns_s,
-            connect_s=_seconds(lookup, connect),
-            tls_s=_seconds(connect, secured),
-            ttfb_s=_seconds(sent, first) if self.answered else None,
-            transfer_s=_seconds(first, total) if self.answered else None,
-        )
-        return phases, total / 1e6
-
-    def certificate(self) -> Certificate | None:
-        """The leaf the server showed, even to a handshake that failed; None without TLS."""
-        for chain in self.curl.getinfo_raw(pycurl.INFO_CERTINFO)[:1]:
-            for name, value in chain:
-                if name == b"Cert":
-                    return read_certificate(value)
-        return None
-
     def address(self) -> str | None:
         """The peer's address."""
         return self.curl.getinfo(pycurl.PRIMARY_IP) or None
-
-    def http_version(self) -> str | None:
-        """The version the server answered with."""
-        return _HTTP_NAMES.get(self.curl.getinfo(pycurl.INFO_HTTP_VERSION))
 
     def may_want_certificate(self, failure: Failure) -> bool:
         """Whether a failure is what servers do, among other things, to a client that shows no certificate.
@@ -262,18 +235,18 @@ class Transfer:
             and self._request.client_cert_file is None
         )
 
-    def _failure(self, code: int, text: str, where: str) -> Failure:
+    def _failure(self, code: int, text: str, where: str, late_s: float) -> Failure:
         """Why libcurl gave up."""
         if self._too_big is Reason.BODY_TOO_BIG:
             most = self._request.max_body_bytes
             return Failure(Reason.BODY_TOO_BIG, f"the body is larger than {most} bytes (max_body)", code=self.code)
         if self._too_big is not None:
             return Failure(self._too_big, f"more than {MOST_HEADER_BYTES} bytes or {MOST_HEADERS} fields of headers")
-        failure = failure_of(self._trouble(code, text, where))
+        failure = failure_of(self._trouble(code, text, where, late_s))
         failure.code = self.code
         return failure
 
-    def _trouble(self, code: int, text: str, where: str) -> Trouble:
+    def _trouble(self, code: int, text: str, where: str, late_s: float) -> Trouble:
         """What libcurl knows about the failed transfer."""
         get = self.curl.getinfo
         return Trouble(
@@ -288,16 +261,42 @@ class Transfer:
             where=where,
             timeout_s=self.timeout_s,
             received_bytes=self.handle.received_bytes,
+            late_s=late_s,
         )
+
+
+def phases_of(curl: pycurl.Curl, dns_s: float | None, answered: bool) -> tuple[Phases, float]:
+    """The steps of a transfer by libcurl's clock, and its total without the lookup, in seconds."""
+    get = curl.getinfo
+    looked, connected, secured = get(_NAMELOOKUP), get(_CONNECT), get(_APPCONNECT)
+    sent, first, total = get(_PRETRANSFER), get(_STARTTRANSFER), get(_TOTAL)
+    phases = Phases(
+        dns_s,
+        (connected - looked) / 1e6 if connected >= looked and connected > 0 else None,
+        (secured - connected) / 1e6 if secured >= connected and secured > 0 else None,
+        (first - sent) / 1e6 if answered and first >= sent and first > 0 else None,
+        (total - first) / 1e6 if answered and total >= first and total > 0 else None,
+    )
+    return phases, total / 1e6
+
+
+def certificate_of(curl: pycurl.Curl) -> Certificate | None:
+    """The leaf the server showed, even to a handshake that failed; None without TLS."""
+    for chain in curl.getinfo_raw(pycurl.INFO_CERTINFO)[:1]:
+        for name, value in chain:
+            if name == b"Cert":
+                return read_certificate(value)
+    return None
+
+
+def http_version_of(curl: pycurl.Curl) -> str | None:
+    """The version the server answered with."""
+    return _HTTP_NAMES.get(curl.getinfo(pycurl.INFO_HTTP_VERSION))
 
 
 def _are_whole(lines: Sequence[bytes]) -> bool:
     """Whether the header lines of the last answer have their empty line; trailers may stand behind it."""
-    if lines[-1] in _EMPTY:
+    if lines[-1] in LAST_LINES:
         return True
     last = max(index for index, line in enumerate(lines) if line.startswith(b"HTTP/") or not index)
-    return any(line in _EMPTY for line in lines[last:])
-
-
-def _seconds(begin_us: int, end_us: int) -> float | None:
-    return (end_us - begin_us) / 1e6 if end_us > 0 and end_us >= begin_us else None
+    return any(line in LAST_LINES for line in lines[last:])

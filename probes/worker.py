@@ -199,8 +199,9 @@ class Worker:
 
     def _keep(self, result: Result) -> None:
         self.finished += 1
-        self.lateness_s.append(result.late_ms / 1000)
-        self._load.note(result.late_ms, self.loop.time())
+        late_ms = result.late_ms
+        self.lateness_s.append(late_ms / 1000)
+        self._load.note(late_ms, self.loop.time())
         self._put(result)
 
     def _arm(self) -> None:

@@ -100,10 +100,11 @@ class HttpProbe(ConversationProbe):
         return f"{self.options.method} {read_url(self.options.url)}"
 
     def converse(self, ask: Ask) -> Conversation:
-        """One request. Raises Failure for a wrong answer."""
-        if self.options.nodes:
-            return (yield from self._fan_out(ask))
-        response: Response = yield self._request
+        """One request, or one to each node beside it. Raises Failure for a wrong answer."""
+        return self._fan_out(ask) if self.options.nodes else super().converse(ask)
+
+    def conclude(self, ask: Ask, response: Response) -> Reading:
+        """What the answer means. Raises Failure for a wrong one."""
         metrics, facts = measure(response, ask.now_ms), facts_of(response)
         evidence = partial(exchange, self._request, response)
         failure = response.failure or self._failure(response)
@@ -118,12 +119,7 @@ class HttpProbe(ConversationProbe):
                 evidence=evidence,
             ) from None
         return Reading(
-            duration_s=response.duration_s,
-            code=response.code,
-            phases=response.phases,
-            metrics=metrics,
-            facts=facts,
-            evidence=evidence,
+            Status.UP, None, "", response.duration_s, response.code, response.phases, metrics, None, facts, evidence
         )
 
     def _fan_out(self, ask: Ask) -> Conversation:
@@ -155,6 +151,11 @@ class HttpProbe(ConversationProbe):
         return reading
 
     @cached_property
+    def only_request(self) -> Request | None:
+        """The request, unless nodes are asked as well."""
+        return None if self.options.nodes else self._request
+
+    @cached_property
     def _request(self) -> Request:
         options: Options = self.options
         # Who expects a redirect wants to see it.
@@ -164,15 +165,15 @@ class HttpProbe(ConversationProbe):
 
     def _failure(self, response: Response) -> Failure | None:
         """What is wrong with an answer that did come."""
-        expect: Expects = self.expect
-        if not status_matches(response.code, expect.status):
+        expect = self.expect.__dict__  # see BodyExpect.mismatch_of
+        if not status_matches(response.code, expect["status"]):
             return self._status_failure(response)
-        for name, header in expect.headers.items():
+        for name, header in expect["headers"].items() if expect["headers"] else ():
             values = [value for key, value in response.headers if key.lower() == name.lower()]
             if (words := header.mismatch_of(name, values)) is not None:
                 return Failure(Reason.BODY_MISMATCH, words)
-        if expect.body is not None:
-            words = expect.body.mismatch_of(response.body, charset_of(response.header("content-type")))
+        if expect["body"] is not None:
+            words = expect["body"].mismatch_of(response.body, charset_of(response.header("content-type")))
             if words is not None:
                 return Failure(Reason.BODY_MISMATCH, words)
         return None

@@ -21,10 +21,9 @@ def test_each_is_told_soon_after_its_deadline_and_never_before() -> None:
     backstops = Backstops(loop, 0.01)
     began = loop.time()
     things = [(began + n * 0.007, Thing(loop)) for n in range(20)]
-    for end_s, thing in things:
-        backstops.add(end_s, thing)
+    watched = [backstops.add(end_s, thing) for end_s, thing in things]
     _, gone = things.pop()
-    backstops.discard(began + 19 * 0.007, gone)
+    watched.pop().discard(gone)
     until = time.monotonic() + 2
     while not all(thing.at_s for _, thing in things) and time.monotonic() < until:
         loop.turn(0.05)

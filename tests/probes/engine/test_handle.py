@@ -111,7 +111,7 @@ def test_a_copy_of_a_request_has_no_shape() -> None:
 
 def test_unused_connection_does_not_keep_the_loop_busy(loop: Loop) -> None:
     one, other = socket.socketpair()
-    loop.watch(one.fileno(), 1, lambda events: None)
+    loop.watch(one.fileno(), 1, lambda fd, events: None)
     loop.forget(one.fileno())
     other.send(b"x")
     loop.turn(0.1)

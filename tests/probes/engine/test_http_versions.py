@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509 import ocsp
 
 from probes.kinds.http import Expects, HttpProbe, Options
-from probes.probe import Ask, Conversation, Reading, Response
+from probes.probe import Ask, Reading, Response
 from probes.result import Reason, Status
 
 Asking = Callable[..., Reading]
@@ -138,8 +138,7 @@ def nginx(tmp_path_factory: pytest.TempPathFactory, authority: trustme.CA) -> It
 class Versed(HttpProbe):
     """Kind http, and it notes the version of the answer."""
 
-    def converse(self, ask: Ask) -> Conversation:
-        response: Response = yield self._request
+    def conclude(self, ask: Ask, response: Response) -> Reading:
         return Reading(message=f"{response.failure or response.http_version} {response.body.decode()}")
 
 
