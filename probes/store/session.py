@@ -64,7 +64,7 @@ class Session:
                 return tuple(connection.exec_driver_sql(statement).one())
         with speaking(self._engine):
             try:
-                row: tuple[Any, ...] = driver_of(self._open()).execute(statement).fetchone()
+                row: tuple[Any, ...] = driver_of(self._open()).execute(statement).fetchall()[0]
             except BaseException:
                 self.close()
                 raise

@@ -1,11 +1,12 @@
 """A connection that is kept loses no transaction, keeps no half of one, and notices another file in its place."""
 
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, select
 
-from probes.store.database import StoreError, open_database, reading
+from probes.store.database import StoreError, is_sqlite, open_database, reading
 from probes.store.meta import get_meta, put, set_meta
 from probes.store.schema import upgrade
 from probes.store.session import Session
@@ -58,6 +59,10 @@ def test_a_look_sees_what_others_wrote_and_leaves_no_transaction_open(engine: En
     assert session.look("SELECT count(*), max(key) FROM meta WHERE key = 'told'") == (0, None)
     set_meta(engine, "told", "1")
     assert session.look("SELECT count(*), max(key) FROM meta WHERE key = 'told'") == (1, "told")
+    if is_sqlite(engine):
+        with closing(engine.raw_connection()) as connection:
+            cursor = connection.cursor()
+            assert cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone() == (0, 0, 0)
     session.close()
 
 
