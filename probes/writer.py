@@ -60,7 +60,7 @@ class Writer:
 
     def _work(self) -> None:
         while not (self._stopping.is_set() and self.waiting == 0):
-            self._stopping.wait(_commit_in_s(time.time()))
+            self._stopping.wait(commit_in_s(time.time()))
             self._drain()
             if not self._waiting:  # for a whole period: who has little to do is not woken for nothing
                 self._wait_for_one()
@@ -113,6 +113,6 @@ class Writer:
         return True
 
 
-def _commit_in_s(now_s: float) -> float:
+def commit_in_s(now_s: float) -> float:
     """How long until the next commit; they are a quarter of a second apart."""
     return _COMMIT_EVERY_S - (now_s - _AFTER_START_S) % _COMMIT_EVERY_S
