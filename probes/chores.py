@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 
 log = logging.getLogger(__name__)
 
+_EARLY = 0.1
+"""A chore may come so much of its pace too early, to share a turn with another: waking costs more than most of them."""
+
 
 @dataclass(slots=True)
 class Chore:
@@ -63,9 +66,10 @@ class Chores:
         while not self._stopping:
             while self._once:
                 self._do(Chore("a single chore", 0.0, self._once.popleft()))
+            now_s = time.monotonic()
             for chore in self._chores:
-                if not self._stopping and chore.due_s <= time.monotonic():
-                    chore.due_s = time.monotonic() + chore.every_s
+                if not self._stopping and chore.due_s <= now_s + _EARLY * chore.every_s:
+                    chore.due_s = now_s + chore.every_s
                     self._do(chore)
             wait_s = min((chore.due_s for chore in self._chores), default=0.0) - time.monotonic()
             self._wake.wait(min(max(wait_s, 0.0), 60.0))

@@ -1,7 +1,7 @@
 """Which check is due when, on the wall clock in milliseconds. No I/O and no clock of its own: `now_ms` is handed in.
 
-Slots lie on a grid of the interval, shifted by a stable hash of the check id, so that starts are spread and a restart
-changes nothing. A suspect or recovering check leaves the grid for its retry interval (alerting.md, rows 2 to 8).
+Slots lie on a grid of the interval (`probes.grid`), so that starts are spread and a restart changes nothing. A suspect
+or recovering check leaves the grid for its retry interval (alerting.md, rows 2 to 8).
 
 Where more is due than can be started, the check that was started longest ago comes first: each gets the same share of
 the starts or what it asks for, whichever is less, so that short intervals are stretched before long ones. Checks worth
@@ -12,9 +12,8 @@ stand back too: a thousand targets that fail at once must not delay those that d
 import heapq
 from dataclasses import dataclass
 from enum import Enum
-from hashlib import blake2b
-from typing import NamedTuple
 
+from probes.grid import Grid, grain_ms_of
 from probes.probe import BlockingProbe
 from probes.result import Status
 from probes.target import Check, Estate
@@ -48,7 +47,7 @@ class Due:
 class _Plan:
     check: Check
     next_ms: int
-    grid: "_Grid"
+    grid: Grid
     running: bool = False
     started_ms: int = 0
     slot_ms: int = 0
@@ -57,6 +56,20 @@ class _Plan:
     blocks: bool = False
     wanted: bool = False  # somebody waits for it: before all others
     extra: bool = False  # off the grid: a suspicion to confirm, or a recovery
+    over_ms: int = 0  # no slot up to this one is taken again: its grid was moved while it was the last
+
+    def next_slot_ms(self, now_ms: int) -> int:
+        """The first slot that is still to come."""
+        return self.grid.next_ms(max(now_ms, self.over_ms))
+
+    def move_to(self, grid: Grid, now_ms: int) -> None:
+        """The same slots a little earlier or later: the one that is over stays over, the next is not left out."""
+        shift_ms, coming_ms = grid.offset_ms - self.grid.offset_ms, self.next_slot_ms(now_ms)
+        is_on_grid = (self.next_ms - coming_ms) % grid.interval_ms == 0
+        if not self.running and self.next_ms > now_ms and is_on_grid:
+            self.next_ms += shift_ms
+        self.over_ms = coming_ms - grid.interval_ms + shift_ms
+        self.grid = grid
 
     def turn(self) -> int:
         """Its place among those that are due; the lowest is started first."""
@@ -68,35 +81,6 @@ class _Plan:
 
 _Waiting = list[tuple[int, int, str]]
 """A heap of those that are due: place (`_Plan.turn`), slot, check id."""
-
-
-def offset_ms(check_id: str, interval_ms: int) -> int:
-    """Where in its interval a check starts: a stable hash of its id, so equal in every process and after a restart."""
-    return int.from_bytes(blake2b(check_id.encode(), digest_size=8).digest(), "big") % interval_ms
-
-
-def next_slot_ms(check: Check, now_ms: int) -> int:
-    """The first slot of the check's grid that is later than now."""
-    return _Grid.of(check).next_ms(now_ms)
-
-
-class _Grid(NamedTuple):
-    """The slots of a check; kept in its plan, for the hash of an id costs as much as all else of planning a run."""
-
-    interval_ms: int
-    offset_ms: int
-
-    @classmethod
-    def of(cls, check: Check) -> "_Grid":
-        interval = _interval_ms(check)
-        return cls(interval, offset_ms(check.id, interval))
-
-    def next_ms(self, now_ms: int) -> int:
-        return ((now_ms - self.offset_ms) // self.interval_ms + 1) * self.interval_ms + self.offset_ms
-
-
-def _interval_ms(check: Check) -> int:
-    return max(1, round(check.interval_s * 1000))
 
 
 def next_mood(check: Check, mood: Mood, streak: int, status: Status) -> tuple[Mood, int]:
@@ -122,7 +106,8 @@ class Schedule:
         """While true, checks that only measure run at every second slot."""
         self.shed = 0
         """Runs that were left out for that."""
-        self._plans = {check.id: _planned(check, now_ms) for check in estate.checks.values()}
+        grain_ms = grain_ms_of(estate.checks.values())
+        self._plans = {check.id: _planned(check, now_ms, grain_ms) for check in estate.checks.values()}
         self._heap: list[tuple[int, str]] = []
         self._due: tuple[_Waiting, _Waiting] = ([], [])  # conversations, blocking kinds
         self._looked_ms = self._swept_ms = 0
@@ -200,7 +185,7 @@ class Schedule:
         plan.slot_ms = max(at_ms, plan.slot_ms + 1)
         plan.wanted = False
         if now_ms - at_ms > plan.grid.interval_ms:
-            self._plan_at(plan, plan.grid.next_ms(now_ms))
+            self._plan_at(plan, plan.next_slot_ms(now_ms))
             return Due(plan.check, plan.slot_ms, late=True)
         plan.running, plan.started_ms = True, now_ms
         return Due(plan.check, plan.slot_ms)
@@ -255,22 +240,22 @@ class Schedule:
 
     def replace(self, estate: Estate, now_ms: int) -> None:
         """Another configuration: kept checks keep their plan and mood, a changed interval moves to its own grid."""
-        old = self._plans
+        old, grain_ms = self._plans, grain_ms_of(estate.checks.values())
         self.estate = estate
-        self._plans = {check.id: _kept(old.get(check.id), check, now_ms) for check in estate.checks.values()}
+        self._plans = {check.id: _kept(old.get(check.id), check, now_ms, grain_ms) for check in estate.checks.values()}
         self._rebuild()
 
     def rebase(self, now_ms: int) -> None:
         """The clock jumped or we slept: forget what is overdue, spread over the grid again, believe no suspicion."""
         for plan in self._plans.values():
-            plan.next_ms = plan.grid.next_ms(now_ms)
+            plan.next_ms, plan.over_ms = plan.grid.next_ms(now_ms), 0
             plan.slot_ms = min(plan.slot_ms, now_ms)
             if plan.mood is Mood.SUSPECT:
                 plan.mood, plan.streak = Mood.OK, 0
         self._rebuild()
 
     def _next_run_ms(self, plan: _Plan, now_ms: int) -> int:
-        grid = plan.grid.next_ms(now_ms)
+        grid = plan.next_slot_ms(now_ms)
         plan.extra = False
         if plan.mood in (Mood.SUSPECT, Mood.RECOVERING):
             retry_ms = now_ms + round(plan.check.retry_interval_s * 1000)
@@ -304,17 +289,20 @@ class Schedule:
         self._due = ([], [])
 
 
-def _kept(plan: _Plan | None, check: Check, now_ms: int) -> _Plan:
+def _kept(plan: _Plan | None, check: Check, now_ms: int, grain_ms: int) -> _Plan:
     if plan is None:
-        return _planned(check, now_ms)
-    if check.interval_s != plan.check.interval_s:
-        plan.grid = _Grid.of(check)
+        return _planned(check, now_ms, grain_ms)
+    grid = Grid.of(check, grain_ms)
+    if grid.interval_ms == plan.grid.interval_ms:
+        plan.move_to(grid, now_ms)
+    else:
+        plan.grid, plan.over_ms = grid, 0
         if not plan.running:
-            plan.next_ms = plan.grid.next_ms(now_ms)
+            plan.next_ms = grid.next_ms(now_ms)
     plan.check, plan.blocks = check, isinstance(check.probe, BlockingProbe)
     return plan
 
 
-def _planned(check: Check, now_ms: int) -> _Plan:
-    grid = _Grid.of(check)
+def _planned(check: Check, now_ms: int, grain_ms: int) -> _Plan:
+    grid = Grid.of(check, grain_ms)
     return _Plan(check, grid.next_ms(now_ms), grid, blocks=isinstance(check.probe, BlockingProbe))

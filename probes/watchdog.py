@@ -12,7 +12,6 @@ from probes.loop import Loop
 
 log = logging.getLogger(__name__)
 
-_LOOK_EVERY_S = 0.25
 _TOO_LONG_S = 1.0
 _TELL_FOR_S = 3600.0
 _DEEPEST = 30
@@ -23,10 +22,11 @@ class Watchdog:
 
     def __init__(self, loop: Loop, name_check: Callable[[], str], too_long_s: float = _TOO_LONG_S) -> None:
         self._loop, self._name_check, self._too_long_s = loop, name_check, too_long_s
+        self._look_every_s = too_long_s / 2
         self._thread_id = threading.get_ident()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._work, name="watchdog", daemon=True)
-        self._cpu_s: deque[float] = deque(maxlen=1 + max(1, round(too_long_s / _LOOK_EVERY_S)))
+        self._cpu_s: deque[float] = deque(maxlen=3)
         self._last = ""
         self._told_s = 0.0
         self.times = 0
@@ -49,7 +49,7 @@ class Watchdog:
 
     def _work(self) -> None:
         clock = time.pthread_getcpuclockid(self._thread_id)
-        while not self._over.wait(_LOOK_EVERY_S):
+        while not self._over.wait(self._look_every_s):
             self._cpu_s.append(time.clock_gettime(clock))
             since_s = self._loop.busy_since_s
             if since_s and time.monotonic() - since_s > self._too_long_s:
@@ -64,7 +64,7 @@ class Watchdog:
         del frame
         self.times += 1
         log.error("the loop is held up by %s; its stack:\n%s", by, stack)
-        while self._loop.busy_since_s == since_s and not self._over.wait(_LOOK_EVERY_S):
+        while self._loop.busy_since_s == since_s and not self._over.wait(self._look_every_s):
             self._note(f"The loop is held up by {by}, for {time.monotonic() - since_s:.0f} s now; no check runs.")
         # Little of it computing: it waited for something, or the machine had no processor for us.
         held_s, cpu_s = time.monotonic() - since_s, time.clock_gettime(clock) - self._cpu_s[0]

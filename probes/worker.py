@@ -296,7 +296,8 @@ def _upgrade(database_url: str) -> None:
 
 def _run(config: Config, database: Database, stop: threading.Event | None) -> None:
     sys.setswitchinterval(0.001)  # the loop must not wait 5 ms for a thread that computes
-    writer = Writer(ResultWriter(database).save)
+    results = ResultWriter(database)
+    writer = Writer(results.save)
     worker = Worker(config, writer.put)
     office = WorkerOffice(config, database, worker, writer, _upgrade)
     office.open()
@@ -308,6 +309,7 @@ def _run(config: Config, database: Database, stop: threading.Event | None) -> No
     log.info("probing %d checks at location %s", len(config.estate.checks), config.location)
     worker.run()
     drained = writer.stop()
+    results.close()
     office.close()
     log.info("stopped; %d results stored%s", writer.saved, "" if drained else f", {writer.waiting} lost")
 

@@ -17,7 +17,7 @@ from probes.config import Config
 from probes.config_watch import ConfigWatch
 from probes.facts import Change, FactBook, Facts
 from probes.prober import now_ms
-from probes.store.asks import load_pushes_after, take_run_requests
+from probes.store.asks import load_pushes_after, newest_ids, take_run_requests
 from probes.store.damage import look_for_damage
 from probes.store.events import record_event
 from probes.store.facts import load_facts, save_facts
@@ -26,6 +26,7 @@ from probes.store.first_seen import remember_first_seen
 from probes.store.maintenance import checkpoint
 from probes.store.meta import DAMAGE, set_meta
 from probes.store.processes import Process, beat, load_processes
+from probes.store.session import Session
 from probes.store.upkeep import Upkeep, is_due
 from probes.writer import Writer
 
@@ -49,8 +50,10 @@ class WorkerOffice:
     ) -> None:
         self._config, self._database, self._worker, self._writer = config, database, worker, writer
         self._name = f"worker/{config.location}@{socket.gethostname()}"
+        self._version = _version()
         self._started_ms = now_ms()
         self._own = psutil.Process()
+        self._asks = Session(database)
         self._last_push = 0
         self._last_count = (time.monotonic(), 0)
         self._watch = ConfigWatch(config, self._take_config)
@@ -68,8 +71,7 @@ class WorkerOffice:
         self._is_file_new = False
         self._desk = Chores(
             "desk",
-            Chore("reading requests to run a check", 1.0, self._take_requests),
-            Chore("reading heartbeat calls", 1.0, self._take_pushes),
+            Chore("reading requests and heartbeat calls", 1.0, self._take_asks),
             Chore("recording what changed", 2.0, self._record_changes),
             Chore("watching the configuration", 1.0, self._watch.look),
             Chore("watching the store's file", 5.0, self._look_at_file),
@@ -105,6 +107,7 @@ class WorkerOffice:
         self._desk.stop()
         self._upkeep.stop()
         self._maintenance.stop()
+        self._asks.close()
         try:
             self._record_changes()
             self._beat()
@@ -178,6 +181,13 @@ class WorkerOffice:
             )
         )
 
+    def _take_asks(self) -> None:
+        request_id, push_id = newest_ids(self._asks)
+        if request_id:
+            self._take_requests()
+        if push_id > self._last_push:
+            self._take_pushes()
+
     def _take_requests(self) -> None:
         for check_id in take_run_requests(self._database):
             self._worker.loop.call_soon(partial(self._worker.run_now, check_id))
@@ -242,7 +252,7 @@ class WorkerOffice:
                 role="worker",
                 location=self._config.location,
                 pid=os.getpid(),
-                version=_version(),
+                version=self._version,
                 started_ms=self._started_ms,
                 seen_ms=now_ms(),
                 figures=self._figures(),

@@ -10,7 +10,10 @@ from probes.result import Result
 
 log = logging.getLogger(__name__)
 
-_BATCH_S = 0.25
+_COMMIT_EVERY_S = 0.25
+_AFTER_START_S = 0.06
+"""Commits fall so long after the instants at which the most checks start (`probes.grid`): what is fast has answered by
+then, and storing does not compete with asking."""
 _RETRY_S = 1.0
 _MOST_WAITING = 100_000
 _LARGEST_BATCH = 5000
@@ -24,7 +27,7 @@ class Writer:
     def __init__(self, save: Save, most_waiting: int = _MOST_WAITING) -> None:
         self._save = save
         self._most_waiting = most_waiting
-        self._queue: queue.SimpleQueue[Result] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Result | None] = queue.SimpleQueue()
         self._waiting: list[Result] = []
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._work, name="writer", daemon=True)
@@ -51,23 +54,22 @@ class Writer:
         """Store what waits and end; False where that was not possible in time."""
         self._stopping.set()
         if self._thread.is_alive():
+            self._queue.put(None)
             self._thread.join(timeout_s)
         return self.waiting == 0
 
     def _work(self) -> None:
         while not (self._stopping.is_set() and self.waiting == 0):
-            if not self._waiting:
-                self._wait_for_one()
-            self._stopping.wait(_BATCH_S)
+            self._stopping.wait(commit_in_s(time.time()))
             self._drain()
-            if self._waiting and not self._store() and self._stopping.wait(_RETRY_S):
+            if not self._waiting:  # for a whole period: who has little to do is not woken for nothing
+                self._wait_for_one()
+            elif not self._store() and self._stopping.wait(_RETRY_S):
                 time.sleep(_RETRY_S / 10)
 
     def _wait_for_one(self) -> None:
-        try:
-            self._take(self._queue.get(timeout=_BATCH_S))
-        except queue.Empty:
-            return
+        if not self._stopping.is_set():
+            self._take(self._queue.get())
 
     def _drain(self) -> None:
         try:
@@ -80,7 +82,9 @@ class Writer:
             del self._waiting[:surplus]
             self.dropped += surplus
 
-    def _take(self, result: Result) -> None:
+    def _take(self, result: Result | None) -> None:
+        if result is None:  # only wakes, to end
+            return
         self._waiting.append(result)
         if result.evidence is not None:
             try:
@@ -107,3 +111,8 @@ class Writer:
             log.warning("the store takes results again; %d wait", self.waiting)
             self.trouble = ""
         return True
+
+
+def commit_in_s(now_s: float) -> float:
+    """How long until the next commit; they are a quarter of a second apart."""
+    return _COMMIT_EVERY_S - (now_s - _AFTER_START_S) % _COMMIT_EVERY_S

@@ -2,10 +2,11 @@
 
 import time
 
-from sqlalchemy import Connection, Engine, delete, func, insert, select, text
+from sqlalchemy import Connection, Engine, delete, insert, select, text
 
 from probes.probe import Push
 from probes.store.database import is_sqlite, reading, writing
+from probes.store.session import Session
 from probes.store.tables import push, run_request
 
 _PUSH_ORDER = 7_301_448  # number of an advisory lock
@@ -18,12 +19,14 @@ def request_run(engine: Engine, check_id: str, author: str) -> None:
         connection.execute(insert(run_request).values(**row))
 
 
+def newest_ids(session: Session) -> tuple[int, int]:
+    """Of the requests that wait and of the calls: a cheap look whether there is anything to take. Raises StoreError."""
+    request_id, push_id = session.look("SELECT (SELECT max(id) FROM run_request), (SELECT max(id) FROM push)")
+    return request_id or 0, push_id or 0
+
+
 def take_run_requests(engine: Engine) -> list[str]:
     """The ids of checks that were asked for, each once, oldest first; the requests are gone afterwards."""
-    with reading(engine) as connection:
-        waiting = connection.scalar(select(func.count()).select_from(run_request))
-    if not waiting:  # a look costs nobody the writer's lock
-        return []
     with writing(engine) as connection:
         taken = connection.execute(delete(run_request).returning(run_request.c.id, run_request.c.check_id)).fetchall()
     return list(dict.fromkeys(row.check_id for row in sorted(taken, key=lambda row: row.id)))

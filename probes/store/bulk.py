@@ -11,19 +11,19 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-_TOGETHER = 64
+from probes.store.database import driver_of
+
+_TOGETHER = (64, 8, 1)
 
 
 def insert_rows(connection: Connection, head: str, tail: str, rows: Sequence[Sequence[Any]]) -> int:
     """`head VALUES (…), (…) tail` for all rows, in their order; the number of rows that were inserted or changed."""
-    count = 0
-    whole = len(rows) - len(rows) % _TOGETHER
-    for start in range(0, whole, _TOGETHER):
-        values = tuple(chain.from_iterable(rows[start : start + _TOGETHER]))
-        count += connection.exec_driver_sql(_statement(head, tail, len(rows[0]), _TOGETHER), values).rowcount
-    if whole < len(rows):
-        rest = [tuple(row) for row in rows[whole:]]
-        count += connection.exec_driver_sql(_statement(head, tail, len(rows[0]), 1), rest).rowcount
+    driver, count, start = driver_of(connection), 0, 0
+    for size in _TOGETHER:
+        while len(rows) - start >= size:
+            values = tuple(chain.from_iterable(rows[start : start + size]))
+            count += driver.execute(_statement(head, tail, len(rows[0]), size), values).rowcount
+            start += size
     return count
 
 

@@ -6,8 +6,9 @@ import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import Connection, Engine, Table, create_engine, event
 from sqlalchemy.engine import URL, make_url
@@ -18,6 +19,8 @@ from sqlalchemy.pool import ConnectionPoolEntry
 BUSY_TIMEOUT_MS = 5000
 FILE = "file"
 """Key in a connection's `info`: the identity of the file it writes to. Ids read by it hold for that file only."""
+BEGUN = "BEGUN"
+"""Execution option `transaction` of a connection whose user begins its transactions on the driver's own connection."""
 _LOG = "log"
 
 _DAMAGED = (
@@ -71,7 +74,8 @@ def open_database(url: str, *, durable: bool = False) -> Engine:
     def begin(connection: Connection) -> None:
         # A deferred transaction that reads and then writes fails at once with SQLITE_BUSY_SNAPSHOT.
         mode = connection.get_execution_options().get("transaction", "DEFERRED")
-        connection.exec_driver_sql(f"BEGIN {mode}")
+        if mode != BEGUN:
+            connection.exec_driver_sql(f"BEGIN {mode}")
 
     return engine
 
@@ -157,14 +161,25 @@ def upsert_of(dialect: str) -> Any:
 
 def put_rows(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert rows, or replace those of the same key."""
-    insert = upsert(connection)(table)
+    connection.execute(_replacing_insert(connection.dialect.name, table), rows)
+
+
+@cache
+def _replacing_insert(dialect: str, table: Table) -> Any:
+    # Once: building it takes longer than running it.
+    insert = upsert_of(dialect)(table)
     columns = {column.name: insert.excluded[column.name] for column in table.c if not column.primary_key}
-    connection.execute(insert.on_conflict_do_update(index_elements=table.primary_key, set_=columns), rows)
+    return insert.on_conflict_do_update(index_elements=table.primary_key, set_=columns)
 
 
 def is_sqlite(engine: Engine | Connection) -> bool:
     """Whether this is the embedded store."""
     return engine.dialect.name == "sqlite"
+
+
+def driver_of(connection: Connection) -> sqlite3.Connection:
+    """The driver's own connection to an embedded store: for the few statements that run several times a second."""
+    return cast(sqlite3.Connection, connection.connection.dbapi_connection)
 
 
 def _open_postgresql(url: URL) -> Engine:
@@ -213,7 +228,7 @@ def speaking(engine: Engine) -> Iterator[None]:
     """Errors of the database as StoreError, in words."""
     try:
         yield
-    except IntegrityError:
+    except (IntegrityError, sqlite3.IntegrityError):
         raise  # a broken promise of the caller's statements, not the store's state
     except (DBAPIError, DisconnectionError, PoolTimeout, sqlite3.Error) as error:
         raise StoreError(f"{_say_what(error)} ({say_where(engine)})") from error

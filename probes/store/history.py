@@ -114,9 +114,8 @@ def newest_rows(
     return [unique[key] for key in sorted(unique, reverse=True)][:limit]
 
 
-def without_packed(connection: Connection, rows: Sequence[HotRow]) -> list[HotRow]:
-    """Those of the rows whose slot no block has yet."""
-    hot_ms = get_ms(connection, HOT_MS)
+def without_packed(connection: Connection, rows: Sequence[HotRow], hot_ms: int) -> list[HotRow]:
+    """Those of the rows whose slot no block has yet; blocks have what is before `hot_ms` (HOT_MS)."""
     keys = sorted({block_key(row.slot_ms, row.series_id) for row in rows if row.slot_ms < hot_ms})
     packed: set[int] = set()
     for key, _, data in read_blocks_of(connection, keys):

@@ -2,7 +2,7 @@
 
 from sqlalchemy import Connection, Engine, delete, select
 
-from probes.store.database import reading, upsert, writing
+from probes.store.database import driver_of, is_sqlite, reading, upsert, writing
 from probes.store.tables import meta
 
 ROLLED_MS = "rolled_ms"
@@ -45,10 +45,11 @@ def get_ms(connection: Connection, key: str) -> int:
     return int(connection.scalar(select(meta.c.value).where(meta.c.key == key)) or 0)
 
 
-_WATERMARKS = select(meta.c.key, meta.c.value).where(meta.c.key.in_((ROLLED_MS, PRUNED_MS)))  # once: read every batch
+_WATERMARKS = "SELECT key, value FROM meta WHERE key IN ('rolled_ms', 'pruned_ms', 'hot_ms')"
 
 
-def get_watermarks(connection: Connection) -> tuple[int, int]:
-    """ROLLED_MS and PRUNED_MS in one look; 0 where there is none."""
-    found = {key: int(value) for key, value in connection.execute(_WATERMARKS)}
-    return found.get(ROLLED_MS, 0), found.get(PRUNED_MS, 0)
+def get_watermarks(connection: Connection) -> tuple[int, int, int]:
+    """ROLLED_MS, PRUNED_MS and HOT_MS in one look; 0 where there is none."""
+    rows = driver_of(connection).execute if is_sqlite(connection) else connection.exec_driver_sql
+    found = {key: int(value) for key, value in rows(_WATERMARKS).fetchall()}
+    return found.get(ROLLED_MS, 0), found.get(PRUNED_MS, 0), found.get(HOT_MS, 0)

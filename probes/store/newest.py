@@ -3,13 +3,12 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 from sqlalchemy import Connection, select
 
 from probes.store.bulk import insert_rows
-from probes.store.database import is_sqlite, upsert_of
+from probes.store.database import is_sqlite, put_rows
 from probes.store.history import read_rows
 from probes.store.rows import HotRow
 from probes.store.tables import MAX_SLOT_MS, SERIES_BITS, state
@@ -37,7 +36,7 @@ def update_states(connection: Connection, rows: Sequence[HotRow]) -> None:
     _mend_late(connection, after)
     changed = [newest.values for series_id, newest in sorted(after.items()) if newest.values != before.get(series_id)]
     if changed:
-        connection.execute(_upsert_state(connection.dialect.name), changed)
+        put_rows(connection, state, changed)
 
 
 def _follow_in_place(connection: Connection, rows: Sequence[HotRow]) -> bool:
@@ -101,14 +100,6 @@ def mend(values: Mapping[str, Any], window: Sequence[tuple[int, int]]) -> dict[s
     if since_ms is not None:
         mended["since_ms"] = since_ms
     return mended
-
-
-@cache
-def _upsert_state(dialect: str) -> Any:
-    # Once: building it takes longer than running it.
-    insert = upsert_of(dialect)(state)
-    columns = {column.name: insert.excluded[column.name] for column in state.c if not column.primary_key}
-    return insert.on_conflict_do_update(index_elements=["series_id"], set_=columns)
 
 
 def _load(connection: Connection, series_ids: Sequence[int]) -> dict[int, dict[str, Any]]:

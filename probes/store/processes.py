@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Engine, delete, select
 
-from probes.store.database import reading, upsert, writing
+from probes.store.database import put_rows, reading, writing
 from probes.store.tables import process
 
 
@@ -40,8 +40,7 @@ def beat(engine: Engine, one: Process) -> None:
         "notes": json.dumps(list(one.notes)),
     }
     with writing(engine) as connection:
-        insert = upsert(connection)(process).values(**row)
-        connection.execute(insert.on_conflict_do_update(index_elements=["name"], set_=row))
+        put_rows(connection, process, [row])
 
 
 def load_processes(engine: Engine) -> list[Process]:

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, Engine
 from probes.result import Result
 from probes.store import due
 from probes.store.bulk import insert_rows
-from probes.store.database import FILE, is_sqlite, reading, upsert, writing
+from probes.store.database import FILE, is_sqlite, reading, upsert
 from probes.store.evidence import write_evidence
 from probes.store.fresh import find_fresh
 from probes.store.history import first_ms, newest_rows, read_rows, without_packed
@@ -15,14 +15,15 @@ from probes.store.interning import Interning
 from probes.store.meta import get_watermarks
 from probes.store.newest import update_states
 from probes.store.rows import HotRow, find_errors, find_names, find_series, to_results, to_row
+from probes.store.session import Session
 from probes.store.tables import hot
 
 
 class ResultWriter:
-    """Writes batches of results. One a process: it remembers the ids of series and errors."""
+    """Writes batches of results. One a process: it remembers the ids of series and errors, and keeps a connection."""
 
     def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+        self._session = Session(engine)
         self._interning = Interning()
         self._file: object = None
 
@@ -35,7 +36,7 @@ class ResultWriter:
         if not results:
             return 0
         try:
-            with writing(self._engine) as connection:
+            with self._session.writing() as connection:
                 saved = self._save(connection, results)
         except BaseException:
             self._interning.drop()
@@ -43,13 +44,17 @@ class ResultWriter:
         self._interning.keep()
         return saved
 
+    def close(self) -> None:
+        """Let go of the store; another batch opens it again."""
+        self._session.close()
+
     def _save(self, connection: Connection, results: Sequence[Result]) -> int:
         if connection.info.get(FILE) != self._file:  # another file in its place: our ids mean nothing there
             self._file, self._interning = connection.info.get(FILE), Interning()
         due.share(connection)
-        rolled_ms, pruned_ms = get_watermarks(connection)
+        rolled_ms, pruned_ms, hot_ms = get_watermarks(connection)
         kept = [result for result in results if result.slot_ms >= pruned_ms]
-        rows = without_packed(connection, self._rows(connection, kept))
+        rows = without_packed(connection, self._rows(connection, kept), hot_ms)
         saved = _insert(connection, rows)
         update_states(connection, rows)
         write_evidence(connection, kept)

@@ -1,16 +1,17 @@
 """Which check is due when: tables of times, no clock."""
 
 import itertools
-import statistics
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from probes.grid import offset_ms
 from probes.probe import BlockingProbe, Expect, Options, Probe
 from probes.result import Status
-from probes.schedule import Mood, Schedule, next_mood, next_slot_ms, offset_ms
+from probes.schedule import Mood, Schedule, next_mood
 from probes.target import Check, Estate, Target, Tier
 
 PROBE = Probe(Options(), Expect())
@@ -48,30 +49,6 @@ def estate(*checks: Check, needs: dict[str, tuple[str, ...]] | None = None) -> E
             target_id, one.site, one.target, one.target, one.tier, (needs or {}).get(target_id, ()), checks=ids
         )
     return Estate({}, targets, {one.id: one for one in checks})
-
-
-def test_offset_is_stable_across_versions() -> None:
-    assert offset_ms("shop/web/http", 10_000) == offset_ms("shop/web/http", 10_000)
-    assert [offset_ms(f"shop/web/{n}", 60_000) for n in "abc"] == [51669, 4662, 43231]
-
-
-def test_starts_are_spread_over_the_interval() -> None:
-    tenths = [offset_ms(f"shop/web/{n}", 10_000) // 1000 for n in range(1000)]
-    counts = [tenths.count(n) for n in range(10)]
-    assert min(counts) > 60
-    assert statistics.pstdev(counts) < 20
-
-
-@given(
-    now=st.integers(0, 4_000_000_000_000),
-    interval_s=st.sampled_from([0.25, 1, 10, 60, 3600]),
-    name=st.text("ab", max_size=9),
-)
-def test_next_slot_is_on_the_grid_and_within_one_interval(now: int, interval_s: float, name: str) -> None:
-    one = check(f"shop/web/x{name}", interval_s=interval_s)
-    slot = next_slot_ms(one, now)
-    assert now < slot <= now + interval_s * 1000
-    assert next_slot_ms(one, slot) == slot + interval_s * 1000
 
 
 def test_each_slot_is_taken_once_and_nothing_overlaps() -> None:
@@ -303,6 +280,66 @@ def test_reload_keeps_plans_and_moods_and_follows_intervals() -> None:
     assert len(schedule) == 2
     assert schedule.mood_of(kept.id) is Mood.SUSPECT
     schedule.finish(gone.id, UP, 700)
+
+
+FEW, MANY = 1, 90
+"""How many checks at 1 s stand beside the one that is looked at: its starts lie on a grain of 250 ms or 125 ms."""
+CROWD = [check(f"shop/crowd/c{n}", interval_s=1.0) for n in range(MANY)]
+
+
+def starts_while_reloading(one: Check, reloads_ms: Sequence[int], took_ms: Sequence[int], until_ms: int) -> list[int]:
+    """When a check starts while the estate around it, and with it the grain of all slots, changes again and again."""
+    sizes, took = itertools.cycle([MANY, FEW]), itertools.cycle(took_ms)
+    schedule = Schedule(estate(one, *CROWD[:FEW]), 0)
+    events = [(at_ms, "reload") for at_ms in reloads_ms]
+    starts: list[int] = []
+    ends: dict[str, int] = {}
+    now = 0
+    while now < until_ms:
+        for due in schedule.take_due(now, 10_000):
+            if due.check.id == one.id:
+                starts.append(now)
+                ends[one.id] = now + next(took)
+        if ends.get(one.id, now + 1) <= now:
+            schedule.finish(one.id, UP, ends.pop(one.id))
+        if events and events[0][0] <= now:
+            events.pop(0)
+            schedule.replace(estate(one, *CROWD[: next(sizes)]), now)
+        coming = [schedule.next_ms(), ends.get(one.id), events[0][0] if events else None]
+        now = max(now, min(at_ms for at_ms in (*coming, until_ms) if at_ms is not None))
+    return starts
+
+
+@given(
+    name=st.text("abc", max_size=4),
+    reloads_ms=st.lists(st.integers(1, 60_000), min_size=1, max_size=12).map(sorted),
+    near_ms=st.lists(st.integers(-260, 260), max_size=6),
+    took_ms=st.lists(st.sampled_from([0, 1, 90, 400]), min_size=1, max_size=3),
+)
+@settings(max_examples=60, deadline=None)
+def test_no_slot_is_skipped_or_doubled_whatever_is_reloaded(
+    name: str, reloads_ms: list[int], near_ms: list[int], took_ms: list[int]
+) -> None:
+    one = check(f"shop/web/x{name}", interval_s=10.0)
+    own_ms = offset_ms(one.id, 10_000)
+    near = [at_ms for number, shift in enumerate(near_ms) if (at_ms := own_ms + 10_000 * number + shift) > 0]
+    starts = starts_while_reloading(one, sorted([*reloads_ms, *near]), took_ms, own_ms + 65_000)
+    slots = [(at_ms - own_ms + 5000) // 10_000 for at_ms in starts]
+    assert slots == list(range(slots[0], 7))
+    assert slots[0] <= 1
+    assert all(-250 < at_ms - own_ms - slot * 10_000 <= 250 for at_ms, slot in zip(starts, slots, strict=True))
+
+
+def test_run_under_way_is_not_repeated_when_its_slot_moves_a_little_later() -> None:
+    one = next(one for n in range(99) if offset_ms((one := check(f"shop/web/c{n}", interval_s=10.0)).id, 250) >= 125)
+    schedule = Schedule(estate(one), 0)
+    slot_ms = schedule.next_ms() or 0
+    assert schedule.take_due(slot_ms, 1)
+    schedule.replace(estate(one, *CROWD), slot_ms + 10)
+    schedule.finish(one.id, UP, slot_ms + 20)
+    taken = [due.slot_ms for at_ms in range(slot_ms, slot_ms + 10_200, 5) for due in schedule.take_due(at_ms, 99)
+             if due.check.id == one.id]  # fmt: skip
+    assert taken == [slot_ms + 125 + 10_000]
 
 
 def test_removed_check_that_is_under_way_ends_quietly() -> None:

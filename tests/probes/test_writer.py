@@ -5,8 +5,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+import pytest
+
 from probes.result import Evidence, EvidenceKind, Result, Status
-from probes.writer import Writer
+from probes.writer import Writer, commit_in_s
 
 
 def result(number: int) -> Result:
@@ -80,6 +82,27 @@ def test_stop_stores_what_waits() -> None:
         writer.put(result(number))
     assert writer.stop()
     assert len(kept) == 12_000
+
+
+def test_writer_that_sleeps_stores_what_comes_and_ends_at_once() -> None:
+    kept: list[Result] = []
+    writer = Writer(lambda batch: kept.extend(batch) or len(batch))
+    writer.start()
+    time.sleep(0.6)  # a whole period without a result
+    writer.put(result(1))
+    wait_for(lambda: writer.saved == 1, within_s=3)
+    time.sleep(0.6)
+    began = time.monotonic()
+    assert writer.stop()
+    assert time.monotonic() - began < 3
+    assert len(kept) == 1
+
+
+@pytest.mark.parametrize(
+    ("now_s", "wait_s"), [(1000.0, 0.06), (1000.05, 0.01), (1000.0601, 0.2499), (1000.25, 0.06), (1000.2, 0.11)]
+)
+def test_commits_fall_a_quarter_of_a_second_apart_and_after_the_starts(now_s: float, wait_s: float) -> None:
+    assert commit_in_s(now_s) == pytest.approx(wait_s)
 
 
 def test_evidence_is_made_ready_while_it_waits_and_a_fault_in_it_loses_no_result() -> None:

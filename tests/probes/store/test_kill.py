@@ -30,7 +30,8 @@ import os, random, signal, sys
 from contextlib import contextmanager
 from probes.result import Reason, Result, Status
 from probes.store import due, packing, results, retention, rollups, summary
-from probes.store.database import open_database, writing
+from probes.store.database import open_database
+from probes.store.session import Session
 from probes.store.upkeep import Ages, keep_up
 
 url, first, step, place, after = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4], int(sys.argv[5])
@@ -39,21 +40,24 @@ packing.PIECE, packing.SLICE, packing.ROWS = 50, 5, 200
 def die():
     os.kill(os.getpid(), signal.SIGKILL)
 
-@contextmanager
-def fatal(engine):
-    global after
-    after -= 1
-    if after < 0 and place == "before":
-        die()
-    with writing(engine) as connection:
-        yield connection
-        if after < 0 and place == "within":
+def fatal(begin):
+    @contextmanager
+    def write(of):
+        global after
+        after -= 1
+        if after < 0 and place == "before":
             die()
-    if after < 0 and place == "after":
-        die()
+        with begin(of) as connection:
+            yield connection
+            if after < 0 and place == "within":
+                die()
+        if after < 0 and place == "after":
+            die()
+    return write
 
 if step:
-    sys.modules[f"probes.store.{step}"].writing = fatal
+    room = Session if step == "results" else sys.modules[f"probes.store.{step}"]
+    room.writing = fatal(room.writing)
 engine = open_database(url)
 writer, rnd = results.ResultWriter(engine), random.Random(first)
 for batch in range(first, 10**9):

@@ -1,17 +1,18 @@
 """Packed or hot, late or in time, killed in between or not: the same results, each once."""
 
 import random
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from alembic import command
 from sqlalchemy import Engine, func, select, text
 
 from probes.result import Phases, Reason, Result, Status
-from probes.store import due, packing, results, retention, rollups, schema, upkeep
+from probes.store import due, packing, retention, rollups, schema, upkeep
 from probes.store.charts import load_changes, load_series, load_uptime
 from probes.store.database import StoreError, open_database, reading, writing
 from probes.store.history import first_ms
@@ -21,6 +22,7 @@ from probes.store.results import ResultWriter, load_fresh_results, load_results
 from probes.store.retention import prune
 from probes.store.rollups import roll_up
 from probes.store.schema import upgrade
+from probes.store.session import Session
 from probes.store.states import load_standings
 from probes.store.summary import load_summaries, write_summaries
 from probes.store.tables import block, hot, rollup_d, rollup_h
@@ -88,21 +90,24 @@ class Crash(BaseException):
 def crashing(monkeypatch: pytest.MonkeyPatch, rnd: random.Random, one_in: int) -> Iterator[None]:
     """Now and then a transaction dies: before it begins, before it commits, or after it has committed."""
 
-    @contextmanager
-    def write(engine: Engine) -> Iterator[object]:
-        at = rnd.choice(["before", "within", "after"]) if rnd.randrange(one_in) == 0 else ""
-        if at == "before":
-            raise Crash
-        with writing(engine) as connection:
-            yield connection
-            if at == "within":
+    def deadly(begin: Callable[[Any], AbstractContextManager[object]]) -> Callable[[Any], object]:
+        @contextmanager
+        def write(of: Any) -> Iterator[object]:
+            at = rnd.choice(["before", "within", "after"]) if rnd.randrange(one_in) == 0 else ""
+            if at == "before":
                 raise Crash
-        if at == "after":
-            raise Crash
+            with begin(of) as connection:
+                yield connection
+                if at == "within":
+                    raise Crash
+            if at == "after":
+                raise Crash
+
+        return write
 
     with monkeypatch.context() as patch:
-        for module in (due, packing, results, retention, rollups):
-            patch.setattr(module, "writing", write)
+        for room in (due, packing, retention, rollups, Session):
+            patch.setattr(room, "writing", deadly(room.writing))
         yield
 
 
