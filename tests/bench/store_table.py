@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from sqlalchemy import Engine, func, select, text
+from sqlalchemy import Connection, Engine, func, select, text
 
 from probes.result import Phases, Reason, Result, Status
 from probes.store.charts import load_series
@@ -89,23 +89,28 @@ class Site:
             (f"shop/target-{number}/http", 10_000 if number < fast else 60_000) for number in range(fast + slow)
         ]
         self._pools = [self._pool(0.02 * 1.15**number) for number in range(20)]
+        self._picks = [random.Random(number).getrandbits for number in range(fast + slow)]
 
     def results(self, until_ms: int) -> Iterator[Result]:
         """Every result in order of arrival."""
         return merge(*(self._of(number, until_ms) for number in range(len(self.checks))), key=lambda one: one.slot_ms)
 
+    def answer(self, number: int, slot_ms: int) -> Result:
+        """The next result of a check."""
+        check_id, pick = self.checks[number][0], self._picks[number]
+        duration_s, phases, late_ms = self._pools[number % len(self._pools)][pick(13)]
+        if pick(9) < 3:
+            return Result(check_id, "default", slot_ms, slot_ms + late_ms, Status.DOWN, Reason.HTTP_STATUS,
+                          "status 503, expected 200", duration_s, 503, phases)  # fmt: skip
+        return Result(check_id, "default", slot_ms, slot_ms + late_ms, Status.UP, None, "", duration_s, 200, phases)
+
+    def offset_ms(self, number: int) -> int:
+        """Where in its interval a check runs."""
+        return random.Random(number).randrange(self.checks[number][1])
+
     def _of(self, number: int, until_ms: int) -> Iterator[Result]:
-        check_id, every_ms = self.checks[number]
-        pick, pool = random.Random(number).getrandbits, self._pools[number % len(self._pools)]
-        for slot_ms in range(T0 + random.Random(number).randrange(every_ms), until_ms, every_ms):
-            duration_s, phases, late_ms = pool[pick(13)]
-            if pick(9) < 3:
-                yield Result(check_id, "default", slot_ms, slot_ms + late_ms, Status.DOWN, Reason.HTTP_STATUS,
-                             "status 503, expected 200", duration_s, 503, phases)  # fmt: skip
-            else:
-                yield Result(
-                    check_id, "default", slot_ms, slot_ms + late_ms, Status.UP, None, "", duration_s, 200, phases
-                )
+        for slot_ms in range(T0 + self.offset_ms(number), until_ms, self.checks[number][1]):
+            yield self.answer(number, slot_ms)
 
     def _pool(self, ttfb_s: float) -> list[tuple[float, Phases, int]]:
         noise = self._chance.lognormvariate
@@ -177,15 +182,21 @@ def copy_rollups(engine: Engine, last_day_ms: int) -> None:
                 )
 
 
-def median_ms(call: Callable[[], object], times: int = 9) -> float:
+def median_ms(call: Callable[[], object], times: int = 9, clock: Callable[[], float] = time.perf_counter) -> float:
     """Median milliseconds of a call."""
     call()
     spent = []
     for _ in range(times):
-        began = time.perf_counter()
+        began = clock()
         call()
-        spent.append(time.perf_counter() - began)
+        spent.append(clock() - began)
     return statistics.median(spent) * 1000
+
+
+def read_trivially(connection: Connection) -> pd.DataFrame:
+    """What other reads are measured by: 1,000 rows as they are."""
+    few = [hot.c[column] for column in ("id", "status", "code", "total_us", "ttfb_us", "late_ms", "error_id")]
+    return pd.read_sql(select(*few).limit(1000), connection)
 
 
 def size_of(engine: Engine, name: str) -> int:
@@ -335,9 +346,8 @@ def main(fast: int, slow: int, hours: int) -> None:  # noqa: PLR0915 - a report,
         copy_rollups(engine, (now_ms - DAY) // DAY * DAY)
         write_summaries(engine, now_ms)
         check_id = site.checks[1][0]
-        few = [hot.c[column] for column in ("id", "status", "code", "total_us", "ttfb_us", "late_ms", "error_id")]
         with reading(engine) as connection:
-            trivial_ms = median_ms(lambda: pd.read_sql(select(*few).limit(1000), connection), 25)
+            trivial_ms = median_ms(lambda: read_trivially(connection), 25)
         reads = {
             "overview": median_ms(lambda: load_summaries(engine)),
             **{
