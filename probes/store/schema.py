@@ -39,7 +39,8 @@ class Upgrade:
 def upgrade(database: Engine | str, backup: bool = True, progress: Progress = lambda *_: None) -> Upgrade:
     """Bring the database to this version's schema in one transaction; any number of processes may call it at once.
 
-    A file that holds results is copied first, beside itself: nearly all the time it takes, which `progress` is told of. Raises SchemaError for a newer schema, StoreError.
+    A file that holds results is copied first, beside itself: nearly all the time it takes, which `progress` is told
+    of. Raises SchemaError for a newer schema, StoreError.
     """
     engine = open_database(database) if isinstance(database, str) else database
     try:
