@@ -93,13 +93,14 @@ def check_store(config: "Config") -> None:
     source = database_file(config.database)
     if source is not None and not source.exists():
         raise Refusal(f"there is no store at {source} yet")
-    engine = open_database(config.database)
+    engine, progress = open_database(config.database), Progress()
     try:
         check_schema(engine)
-        problems = db_check(engine)
+        problems = db_check(engine, progress)
     except (SchemaError, StoreError) as error:
         raise Refusal(str(error)) from error
     finally:
+        progress.close()
         engine.dispose()
     for problem in problems:
         click.echo(problem)

@@ -2,7 +2,6 @@
 
 import shutil
 import sqlite3
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,13 +9,10 @@ from pathlib import Path
 from sqlalchemy import Engine, text
 
 from probes.store.database import StoreError, database_file, is_sqlite, say_where, speaking
-from probes.store.integrity import db_check
+from probes.store.integrity import Progress, db_check
 
 TRUNCATE_BYTES = 64 << 20
 WARN_BYTES = 256 << 20
-
-Progress = Callable[[str, int, int], object]
-"""Is told what is counted, how many are done, and of how many."""
 
 
 @dataclass(frozen=True, slots=True)

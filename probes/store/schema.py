@@ -101,7 +101,7 @@ def _back_up(engine: Engine, revision: str, progress: Progress) -> Path | None:
     if file is None:
         log.warning("no automatic backup on a server: use pg_dump before an upgrade (%s)", say_where(engine))
         return None
-    for part in file.parent.glob(f"{glob.escape(file.name)}.*.backup.part"):
+    for part in file.parent.glob(f"{glob.escape(file.name)}.*.backup.part*"):
         part.unlink(missing_ok=True)  # of an upgrade that was killed: we are alone here
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
     copy = file.with_name(f"{file.name}.{revision}.{stamp}.backup")

@@ -149,7 +149,7 @@ def test_killed_amid_the_upgrade_it_is_old_or_new(engine: Engine, file: Path, pl
     upgrade(engine)
     assert db_check(engine) == []
     assert_same(engine, wanted)
-    assert not list(file.parent.glob("*.part"))
+    assert not list(file.parent.glob("*.part*"))
     for backup in file.parent.glob("*.backup"):
         assert count(backup) == wanted
 
