@@ -123,15 +123,19 @@ def own_children(
 
 def prepare_store(config: "Config") -> None:
     """Bring the store to this version, and see that no other worker has it. Raises Refusal."""
+    from probes.commands.progress import Progress
     from probes.store.database import StoreError
     from probes.store.lock import WorkerLock, WorkerLocked
     from probes.store.schema import SchemaError, upgrade
 
+    progress = Progress()
     try:
         with WorkerLock(config.database):
-            upgrade(config.database)
+            upgrade(config.database, progress=progress)
     except (WorkerLocked, SchemaError, StoreError, OSError) as error:
         raise Refusal(str(error)) from error
+    finally:
+        progress.close()
 
 
 def refuse_open_address(host: str, behind_proxy: bool) -> None:

@@ -18,6 +18,9 @@ class Progress:
 
     def __call__(self, what: str, done: int, total: int) -> None:
         """Tell how far it is, if it was not told just now."""
+        if total and done >= total:
+            self.close()
+            return
         now = time.monotonic()
         every = 0.2 if self._is_terminal else _EVERY_S
         if now - self._told_at < every:
@@ -35,3 +38,4 @@ class Progress:
         """Clear the line."""
         if self._open:
             click.echo("\r\x1b[K", err=True, nl=False)
+            self._open = False

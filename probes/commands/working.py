@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from probes.commands.finding import Refusal, config_options, load_apart, load_with, with_config
+from probes.commands.progress import Progress
 
 if TYPE_CHECKING:
     from probes.config import Config
@@ -40,10 +41,13 @@ def upgrade_store(config: "Config", no_backup: bool) -> None:
     from probes.store.database import StoreError, say_where
     from probes.store.schema import SchemaError, upgrade
 
+    progress = Progress()
     try:
-        done = upgrade(config.database, backup=not no_backup)
+        done = upgrade(config.database, backup=not no_backup, progress=progress)
     except (SchemaError, StoreError) as error:
         raise Refusal(str(error)) from error
+    finally:
+        progress.close()
     where = say_where(config.database)
     if done.before == done.after:
         click.echo(f"{where} is at schema {done.after} already")
@@ -67,12 +71,13 @@ def backup_store(config: "Config", file: Path | None) -> None:
         file = (source or Path("backwatch.db")).with_suffix(f".{stamp}.backup")
     if source is not None and not source.exists():
         raise Refusal(f"there is no store at {source} yet")
-    engine = open_database(config.database)
+    engine, progress = open_database(config.database), Progress()
     try:
-        db_backup(engine, file)
+        db_backup(engine, file, progress)
     except (StoreError, OSError) as error:
         raise Refusal(str(error)) from error
     finally:
+        progress.close()
         engine.dispose()
     click.echo(f"{file} ({file.stat().st_size / 1e6:.1f} MB)")
 
@@ -88,13 +93,14 @@ def check_store(config: "Config") -> None:
     source = database_file(config.database)
     if source is not None and not source.exists():
         raise Refusal(f"there is no store at {source} yet")
-    engine = open_database(config.database)
+    engine, progress = open_database(config.database), Progress()
     try:
         check_schema(engine)
-        problems = db_check(engine)
+        problems = db_check(engine, progress)
     except (SchemaError, StoreError) as error:
         raise Refusal(str(error)) from error
     finally:
+        progress.close()
         engine.dispose()
     for problem in problems:
         click.echo(problem)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 
 from sqlalchemy import Connection, Engine, select
@@ -18,12 +19,19 @@ from probes.store.tables import SERIES_BITS, due_hour, error, hot, rollup_d, rol
 
 MAX_NAMED = 5
 
+Progress = Callable[[str, int, int], object]
+"""Is told what is counted, how many are done, and of how many."""
+
 _MASK = (1 << SERIES_BITS) - 1
 
 
-def db_check(engine: Engine) -> list[str]:
+def db_check(engine: Engine, progress: Progress = lambda *_: None) -> list[str]:
     """Problems as sentences, empty for a clean store. Reads every result: minutes on a big store. Raises StoreError."""
-    parts: tuple[Callable[[Connection], list[str]], ...] = (_check_file, _check_orphans, _check_results)
+    parts: tuple[Callable[[Connection], list[str]], ...] = (
+        _check_file,
+        _check_orphans,
+        partial(_check_results, progress=progress),
+    )
     problems: list[str] = []
     for part in parts:
         with reading(engine) as connection:
@@ -74,12 +82,14 @@ class _Findings:
     runs: dict[int, _Run] = field(default_factory=dict)
 
 
-def _check_results(connection: Connection) -> list[str]:
+def _check_results(connection: Connection, progress: Progress) -> list[str]:
     """Every hour as readers see it: its blocks, its rollups, and what the states say of the newest of all."""
     found = _Findings()
     hot_ms, rolled_ms, pruned_ms = (get_ms(connection, key) for key in (HOT_MS, ROLLED_MS, PRUNED_MS))
     due = set(connection.scalars(select(due_hour.c.bucket_ms)))
-    for hour_ms in hours_held(connection):
+    hours = hours_held(connection)
+    for number, hour_ms in enumerate(hours):
+        progress("hours of results checked", number, len(hours))
         if hour_ms + HOUR_MS <= pruned_ms:
             continue  # late in being deleted
         blocks = _unpacked(connection, hour_ms, found)

@@ -2,7 +2,6 @@
 
 import shutil
 import sqlite3
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 from sqlalchemy import Engine, text
 
 from probes.store.database import BUSY_TIMEOUT_MS, StoreError, database_file, is_sqlite, say_where, speaking
-from probes.store.integrity import db_check
+from probes.store.integrity import Progress, db_check
 
 TRUNCATE_BYTES = 64 << 20
 WARN_BYTES = 256 << 20
@@ -27,7 +26,7 @@ class Checkpoint:
     warning: str = ""
 
 
-def db_backup(engine: Engine, path: Path) -> None:
+def db_backup(engine: Engine, path: Path, progress: Progress = lambda *_: None) -> None:
     """A copy of the store in one file, consistent while others write; it appears under its name when it is whole.
 
     Raises StoreError: for a server, where pg_dump is the tool, for a file that exists, and for a full disk.
@@ -43,10 +42,19 @@ def db_backup(engine: Engine, path: Path) -> None:
     try:
         with (
             speaking(engine),
-            closing(sqlite3.connect(file, timeout=5)) as source,
+            closing(sqlite3.connect(file, timeout=5, isolation_level=None)) as source,
             closing(sqlite3.connect(part)) as copy,
         ):
-            source.backup(copy, pages=1000, sleep=0.005)
+            # Without a snapshot the copy begins anew after every commit of somebody else, and may never be whole.
+            source.execute("BEGIN").close()
+            source.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            source.backup(
+                copy,
+                pages=1000,
+                sleep=0.005,
+                progress=lambda _, left, pages: progress("pages copied", pages - left, pages),
+            )
+            source.execute("ROLLBACK").close()
             copy.execute("PRAGMA journal_mode = DELETE").close()
         part.rename(path)
     finally:
@@ -128,7 +136,7 @@ class Vacuum:
     warning: str = ""
 
 
-def vacuum(engine: Engine, *, full: bool, progress: Callable[[str, int, int], object]) -> Vacuum:
+def vacuum(engine: Engine, *, full: bool, progress: Progress) -> Vacuum:
     """Give pages without rows back to the file system, in pieces beside a running worker.
 
     `full` writes the whole file anew, which needs its size twice on the disk and keeps writers out meanwhile. On a
@@ -145,15 +153,16 @@ def vacuum(engine: Engine, *, full: bool, progress: Callable[[str, int, int], ob
         with speaking(engine), closing(engine.raw_connection()) as connection:
             connection.cursor().execute("VACUUM").close()
     else:
-        _free_all(engine, progress)
+        free_all_pages(engine, progress)
     with speaking(engine), closing(engine.raw_connection()) as connection:
         busy = connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
     words = "a reader holds the log open: the file shrinks when it is gone" if busy else ""
     return Vacuum(before, file.stat().st_size + wal_bytes(engine), words)
 
 
-def _free_all(engine: Engine, progress: Callable[[str, int, int], object]) -> None:
-    total = left = _free_count(engine)
+def free_all_pages(engine: Engine, progress: Progress = lambda *_: None) -> None:
+    """Give every page that deleted rows left back, in pieces. Does nothing on a server. Raises StoreError."""
+    total = left = _free_count(engine) if is_sqlite(engine) else 0
     while left:
         free_pages(engine)
         now_left = _free_count(engine)
@@ -177,4 +186,15 @@ def _refuse_without_room(file: Path, size: int) -> None:
         )
 
 
-__all__ = ["Checkpoint", "checkpoint", "db_backup", "db_check", "free_pages", "vacuum", "wal_bytes", "why_not_writable"]
+__all__ = [
+    "Checkpoint",
+    "Progress",
+    "checkpoint",
+    "db_backup",
+    "db_check",
+    "free_all_pages",
+    "free_pages",
+    "vacuum",
+    "wal_bytes",
+    "why_not_writable",
+]

@@ -17,6 +17,7 @@ from probes.store.columns import Columns
 from probes.store.database import is_sqlite, put_rows, reading, writing
 from probes.store.due import HOUR_MS, hour_of
 from probes.store.history import HOT_COLUMNS, read_blocks_of, unpack_readable
+from probes.store.maintenance import free_all_pages
 from probes.store.meta import HOT_MS, ROLLED_MS, UNPACKED_MS, get_ms, put
 from probes.store.rows import HotRow
 from probes.store.tables import SERIES_BITS, block, block_key, hot, key_of, meta, rollup_h, within
@@ -63,6 +64,7 @@ def pack_old(engine: Engine, now_ms: int) -> int:
     if unpacked_ms:
         with writing(engine) as connection:
             connection.execute(delete(meta).where(meta.c.key == UNPACKED_MS))
+        free_all_pages(engine)  # packed results take a fifth of the room, and the rest is not needed again
     return len(hours)
 
 

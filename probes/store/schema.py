@@ -1,6 +1,7 @@
 """Does the database have the tables this version needs? Brings it there, or says in words why not."""
 
 import fcntl
+import glob
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, inspect, text
 
 from probes.store.database import database_file, is_sqlite, open_database, reading, say_where, writing
-from probes.store.maintenance import db_backup
+from probes.store.maintenance import Progress, db_backup
 
 log = logging.getLogger(__name__)
 
@@ -35,15 +36,16 @@ class Upgrade:
     backup: Path | None = None
 
 
-def upgrade(database: Engine | str, backup: bool = True) -> Upgrade:
+def upgrade(database: Engine | str, backup: bool = True, progress: Progress = lambda *_: None) -> Upgrade:
     """Bring the database to this version's schema in one transaction; any number of processes may call it at once.
 
-    A file that holds results is copied first, beside itself. Raises SchemaError for a newer schema, StoreError.
+    A file that holds results is copied first, beside itself: nearly all the time it takes, which `progress` is told
+    of. Raises SchemaError for a newer schema, StoreError.
     """
     engine = open_database(database) if isinstance(database, str) else database
     try:
         with _one_at_a_time(engine):
-            return _upgrade(engine, backup)
+            return _upgrade(engine, backup, progress)
     finally:
         if isinstance(database, str):
             engine.dispose()
@@ -73,7 +75,7 @@ def newest_revision() -> str:
     return _script().get_current_head() or ""
 
 
-def _upgrade(engine: Engine, backup: bool) -> Upgrade:
+def _upgrade(engine: Engine, backup: bool, progress: Progress) -> Upgrade:
     before, after = current_revision(engine), newest_revision()
     if before == after:
         return Upgrade(before, after)
@@ -81,7 +83,7 @@ def _upgrade(engine: Engine, backup: bool) -> Upgrade:
         _refuse_newer(engine, before)
     else:
         _refuse_foreign(engine)
-    copy = _back_up(engine, before) if backup and before is not None else None
+    copy = _back_up(engine, before, progress) if backup and before is not None else None
     with writing(engine) as connection:
         _run(connection)
     log.info("schema upgraded", extra={"before": before, "after": after, "backup": str(copy or "")})
@@ -94,14 +96,16 @@ def _run(connection: Connection) -> None:
     command.upgrade(config, "head")
 
 
-def _back_up(engine: Engine, revision: str) -> Path | None:
+def _back_up(engine: Engine, revision: str, progress: Progress) -> Path | None:
     file = database_file(engine)
     if file is None:
         log.warning("no automatic backup on a server: use pg_dump before an upgrade (%s)", say_where(engine))
         return None
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
+    for part in file.parent.glob(f"{glob.escape(file.name)}.*.backup.part*"):
+        part.unlink(missing_ok=True)  # of an upgrade that was killed: we are alone here
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
     copy = file.with_name(f"{file.name}.{revision}.{stamp}.backup")
-    db_backup(engine, copy)
+    db_backup(engine, copy, progress)
     return copy
 
 

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from sqlalchemy import Engine, func, select, text
+from sqlalchemy import Connection, Engine, func, select, text
 
 from probes.result import Phases, Reason, Result, Status
 from probes.store.charts import load_series
@@ -89,23 +89,28 @@ class Site:
             (f"shop/target-{number}/http", 10_000 if number < fast else 60_000) for number in range(fast + slow)
         ]
         self._pools = [self._pool(0.02 * 1.15**number) for number in range(20)]
+        self._picks = [random.Random(number).getrandbits for number in range(fast + slow)]
 
     def results(self, until_ms: int) -> Iterator[Result]:
         """Every result in order of arrival."""
         return merge(*(self._of(number, until_ms) for number in range(len(self.checks))), key=lambda one: one.slot_ms)
 
+    def answer(self, number: int, slot_ms: int) -> Result:
+        """The next result of a check."""
+        check_id, pick = self.checks[number][0], self._picks[number]
+        duration_s, phases, late_ms = self._pools[number % len(self._pools)][pick(13)]
+        if pick(9) < 3:
+            return Result(check_id, "default", slot_ms, slot_ms + late_ms, Status.DOWN, Reason.HTTP_STATUS,
+                          "status 503, expected 200", duration_s, 503, phases)  # fmt: skip
+        return Result(check_id, "default", slot_ms, slot_ms + late_ms, Status.UP, None, "", duration_s, 200, phases)
+
+    def offset_ms(self, number: int) -> int:
+        """Where in its interval a check runs."""
+        return random.Random(number).randrange(self.checks[number][1])
+
     def _of(self, number: int, until_ms: int) -> Iterator[Result]:
-        check_id, every_ms = self.checks[number]
-        pick, pool = random.Random(number).getrandbits, self._pools[number % len(self._pools)]
-        for slot_ms in range(T0 + random.Random(number).randrange(every_ms), until_ms, every_ms):
-            duration_s, phases, late_ms = pool[pick(13)]
-            if pick(9) < 3:
-                yield Result(check_id, "default", slot_ms, slot_ms + late_ms, Status.DOWN, Reason.HTTP_STATUS,
-                             "status 503, expected 200", duration_s, 503, phases)  # fmt: skip
-            else:
-                yield Result(
-                    check_id, "default", slot_ms, slot_ms + late_ms, Status.UP, None, "", duration_s, 200, phases
-                )
+        for slot_ms in range(T0 + self.offset_ms(number), until_ms, self.checks[number][1]):
+            yield self.answer(number, slot_ms)
 
     def _pool(self, ttfb_s: float) -> list[tuple[float, Phases, int]]:
         noise = self._chance.lognormvariate
@@ -177,24 +182,29 @@ def copy_rollups(engine: Engine, last_day_ms: int) -> None:
                 )
 
 
-def median_ms(call: Callable[[], object], times: int = 9) -> float:
-    """Median milliseconds of CPU of a call: whoever else is at work on the machine does not count."""
+def median_ms(call: Callable[[], object], times: int = 9, clock: Callable[[], float] = time.process_time) -> float:
+    """Median milliseconds of a call; of CPU where nothing else is said: who else is at work does not count then."""
     call()
     spent = []
     for _ in range(times):
-        began = time.process_time()
+        began = clock()
         call()
-        spent.append(time.process_time() - began)
+        spent.append(clock() - began)
     return statistics.median(spent) * 1000
+
+
+def read_trivially(connection: Connection) -> pd.DataFrame:
+    """What other reads are measured by: 1,000 rows as they are."""
+    few = [hot.c[column] for column in ("id", "status", "code", "total_us", "ttfb_us", "late_ms", "error_id")]
+    return pd.read_sql(select(*few).limit(1000), connection)
 
 
 def reads_ms(engine: Engine, check_id: str, now_ms: int) -> tuple[float, dict[str, float]]:
     """Milliseconds of CPU of the trivial SELECT and of each read; the SELECT is measured among them."""
-    columns = [hot.c[name] for name in ("id", "status", "code", "total_us", "ttfb_us", "late_ms", "error_id")]
 
     def trivial() -> object:
         with reading(engine) as connection:
-            return pd.read_sql(select(*columns).limit(1000), connection)
+            return read_trivially(connection)
 
     trivials, reads = [median_ms(trivial)], {"overview": median_ms(lambda: load_summaries(engine))}
     for label, length in (("24 h", DAY), ("7 d", 7 * DAY), ("90 d", 90 * DAY), ("1 y", 365 * DAY)):
