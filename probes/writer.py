@@ -98,12 +98,12 @@ class Writer:
         try:
             self._save(batch)
         except Exception as error:
-            self.errors += 1
             if not self.trouble:
                 log.exception("the store refuses results; they wait in memory")
             self.trouble = f"The store refuses results ({error}); {self.waiting} wait in memory."
             if self.dropped:
                 self.trouble += f" {self.dropped} of the oldest had to be dropped."
+            self.errors += 1  # last: who sees it counted finds the reason there
             return False
         del self._waiting[: len(batch)]
         self.saved += len(batch)

@@ -43,10 +43,10 @@ def count_since(engine: Engine, connection: Connection, until: frozenset[int]) -
     newest_ms = max((connection.scalar(select(func.max(hot.c.id))) or 0) >> SERIES_BITS, hot_ms - 1)
     settled_ms = max(known.to_ms, newest_ms - SETTLED_MS)
     if settled_ms > known.to_ms:
-        known = _Counted(until, settled_ms, _add(known.counts, _count(connection, known.to_ms, settled_ms)))
+        known = _Counted(until, settled_ms, _add(known.counts, _count(connection, known.to_ms, settled_ms, until)))
         with _guard:
             _counted[engine] = known
-    return _add(known.counts, _count(connection, settled_ms, newest_ms + 1))
+    return _add(known.counts, _count(connection, settled_ms, newest_ms + 1, until))
 
 
 def to_counts(values: Iterable[Any]) -> Counts:
@@ -61,23 +61,24 @@ def plus(one: Counts, other: Counts) -> Counts:
     return up + other[0], degraded + other[1], down + other[2], unknown + other[3]
 
 
-def _count(connection: Connection, from_ms: int, to_ms: int) -> ByDay:
+def _count(connection: Connection, from_ms: int, to_ms: int, until: frozenset[int]) -> ByDay:
     found: ByDay = {}
     # What was packed since is in the rollups of its hours.
     hot_ms = min(max(get_ms(connection, HOT_MS), from_ms), to_ms)
     if from_ms < hot_ms:
         _add_packed(connection, from_ms, hot_ms, found)
     day = hot.c.slot_ms - hot.c.slot_ms % DAY_MS
-    query = (
-        select(hot.c.series_id, day.label("day_ms"), hot.c.status, func.count())
-        .outerjoin(summary, summary.c.series_id == hot.c.series_id)
-        .where(within(hot_ms, to_ms), hot.c.slot_ms >= func.coalesce(summary.c.until_ms, 0))
-        .group_by(hot.c.series_id, day, hot.c.status)
-    )
-    for series_id, day_ms, status, count in connection.execute(query):
-        counts = list(found.setdefault(series_id, {}).get(day_ms, NOTHING))
+    query = select(hot.c.series_id, day.label("day_ms"), hot.c.status, func.count()).where(within(hot_ms, to_ms))
+    if hot_ms < max(until, default=0):
+        query = query.outerjoin(summary, summary.c.series_id == hot.c.series_id)
+        query = query.where(hot.c.slot_ms >= func.coalesce(summary.c.until_ms, 0))
+    for series_id, day_ms, status, count in connection.execute(
+        query.group_by(hot.c.series_id, day, hot.c.status)
+    ).fetchall():
+        by_day = found.setdefault(series_id, {})
+        counts = list(by_day.get(day_ms, NOTHING))
         counts[status] += count
-        found[series_id][day_ms] = to_counts(counts)
+        by_day[day_ms] = (counts[0], counts[1], counts[2], counts[3])
     return found
 
 

@@ -30,8 +30,6 @@ ROWS = 50_000
 PIECE = 5000
 """Rows deleted in one transaction."""
 PAUSE_S = 0.005
-HOT_HOURS = 2
-"""Closed hours whose results stay in `hot` beside their blocks: what was just measured is read most."""
 
 _PACK = 7_301_448  # number of an advisory lock
 _MASK = (1 << SERIES_BITS) - 1
@@ -60,7 +58,7 @@ def pack_old(engine: Engine, now_ms: int) -> int:
         hours = due.hours_with_results(connection, 0, unpacked_ms) if unpacked_ms else ()
     for hour_ms in hours:
         pack_hour(engine, hour_ms)
-        trim_hot(engine, min(hour_ms + HOUR_MS, _keep_from(now_ms)), packed_ms=hour_ms + HOUR_MS)
+        trim_hot(engine, min(hour_ms + HOUR_MS, hour_of(now_ms - due.CLOSE_MS)), packed_ms=hour_ms + HOUR_MS)
     if unpacked_ms:
         with writing(engine) as connection:
             connection.execute(delete(meta).where(meta.c.key == UNPACKED_MS))
@@ -85,12 +83,11 @@ def trim_hot(engine: Engine, before_ms: int, packed_ms: int | None = None) -> in
 
 
 def trim(engine: Engine, now_ms: int) -> int:
-    """Delete from `hot` what is older than its last hours and packed; the number of rows. Raises StoreError."""
-    return trim_hot(engine, _keep_from(now_ms))
+    """Delete from `hot` the closed hours that are packed; the number of rows. Raises StoreError.
 
-
-def _keep_from(now_ms: int) -> int:
-    return hour_of(now_ms - due.CLOSE_MS) - HOT_HOURS * HOUR_MS
+    They are not kept there any longer: a chart of one check goes through every row of `hot` in its range.
+    """
+    return trim_hot(engine, hour_of(now_ms - due.CLOSE_MS))
 
 
 def _packed_before(connection: Connection) -> int:
