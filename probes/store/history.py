@@ -172,7 +172,9 @@ def _steps(connection: Connection, column: Column[int], width: int) -> Iterator[
 
 def _read_hot(connection: Connection, from_ms: int, to_ms: int, ids: Sequence[int] | None) -> list[HotRow]:
     query = select(*HOT_COLUMNS).where(within(from_ms, to_ms))
-    if ids is not None:
+    if ids is not None and len(ids) == 1:
+        query = query.where(hot.c.id.op("&")(_MASK) == ids[0])  # every row of the range is looked at: a sixth less
+    elif ids is not None:
         query = query.where(hot.c.series_id.in_(ids))
     return list(map(HotRow._make, connection.execute(query.order_by(hot.c.id)).fetchall()))
 

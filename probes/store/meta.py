@@ -1,6 +1,6 @@
 """Which small facts does the store keep about itself? Watermarks, markers."""
 
-from sqlalchemy import Connection, Engine, delete, select
+from sqlalchemy import Connection, Engine, bindparam, delete, select
 
 from probes.store.database import driver_of, is_sqlite, reading, upsert, writing
 from probes.store.tables import meta
@@ -40,9 +40,12 @@ def put(connection: Connection, key: str, value: str) -> None:
     connection.execute(insert.on_conflict_do_update(index_elements=["key"], set_={"value": value}))
 
 
+_VALUE = select(meta.c.value).where(meta.c.key == bindparam("key"))
+
+
 def get_ms(connection: Connection, key: str) -> int:
     """A time within a transaction; 0 where there is none."""
-    return int(connection.scalar(select(meta.c.value).where(meta.c.key == key)) or 0)
+    return int(connection.scalar(_VALUE, {"key": key}) or 0)
 
 
 _WATERMARKS = "SELECT key, value FROM meta WHERE key IN ('rolled_ms', 'pruned_ms', 'hot_ms')"

@@ -6,7 +6,7 @@ What a step comes to is what `probes.store.tally` says of its results, latencies
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from probes.store.arrays import GAP, Arrays, Floats, Ints
 from probes.store.columns import PHASES
 from probes.store.rows import to_s
 from probes.store.sketches import buckets_of, decode, middles_us
+from probes.value import value
 
 _QUANTILES = (0.5, 0.95, 0.99)
 _DOWN = 2
@@ -24,7 +25,7 @@ ROLLUP = ("bucket_ms", "up", "degraded", "down", "unknown", *PHASES, "min_us", "
 """The columns of a rollup that are counted."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Point:
     """The results of one step of a chart, which begins at `t_ms`.
 

@@ -4,7 +4,7 @@ import json
 import threading
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 from uuid import uuid4
@@ -84,9 +84,9 @@ def load_summaries(engine: Engine) -> dict[tuple[str, str], Summary]:
     newest_ms = max(
         (day_ms for days in fresh.values() for day_ms in days), default=day_of(max(written.until, default=0))
     )
-    rows, nothing = written.rows, dict[int, Counts]()
+    nothing = dict[int, Counts]()
     return {
-        (check_id, location): _to_summary(rows.get(series_id, _UNWRITTEN), fresh.get(series_id, nothing), newest_ms)
+        (check_id, location): written.shown(series_id, fresh.get(series_id, nothing), newest_ms)
         for series_id, check_id, location in keys
     }
 
@@ -188,6 +188,16 @@ class _Written:
     revision: str | None
     rows: Mapping[int, _Row]
     until: frozenset[int]
+    known: dict[int, tuple[Mapping[int, Counts], int, Summary]] = field(default_factory=dict)
+
+    def shown(self, series_id: int, fresh: Mapping[int, Counts], newest_ms: int) -> Summary:
+        """The summary of a series; the one of the last look where nothing came since, which is most of them."""
+        known = self.known.get(series_id)
+        if known is not None and known[1] == newest_ms and known[0] == fresh:
+            return known[2]
+        summary = _to_summary(self.rows.get(series_id, _UNWRITTEN), fresh, newest_ms)
+        self.known[series_id] = (fresh, newest_ms, summary)
+        return summary
 
 
 _written: WeakKeyDictionary[Engine, _Written] = WeakKeyDictionary()
