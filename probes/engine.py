@@ -90,6 +90,10 @@ class Engine:
         self._multi.close()
         self._handles.close()
 
+    def keep_spare(self, handle: Handle) -> None:
+        """Return a handle whose transfer has ended well and been told of."""
+        self._handles.give_back(handle, True)
+
     def run_ended(self, run: "_Talk | PlainRun") -> None:
         """A conversation is over."""
         self._runs.discard(run)
@@ -174,15 +178,13 @@ class Engine:
         while left:
             left, good, bad = self._multi.info_read()
             for curl in good:
-                self._end_transfer(curl, pycurl.E_OK, "")
+                if (on_done := self._transfers.pop(curl, None)) is not None:
+                    self._multi.remove_handle(curl)
+                    on_done(pycurl.E_OK, "")
             for curl, code, text in bad:
-                self._end_transfer(curl, code, text)
-
-    def _end_transfer(self, curl: pycurl.Curl, code: int, text: str) -> None:
-        on_done = self._transfers.pop(curl, None)
-        if on_done is not None:
-            self._multi.remove_handle(curl)
-            on_done(code, text)
+                if (on_done := self._transfers.pop(curl, None)) is not None:
+                    self._multi.remove_handle(curl)
+                    on_done(code, text)
 
 
 def _mask_of(events: int) -> int:

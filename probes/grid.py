@@ -35,7 +35,8 @@ class Grid(NamedTuple):
 
     def next_ms(self, now_ms: int) -> int:
         """The first slot that is later than now."""
-        return ((now_ms - self.offset_ms) // self.interval_ms + 1) * self.interval_ms + self.offset_ms
+        interval_ms, offset_ms = self
+        return now_ms + interval_ms - (now_ms - offset_ms) % interval_ms
 
 
 def offset_ms(check_id: str, interval_ms: int) -> int:

@@ -160,41 +160,36 @@ class PlainRun:
         handle = self.handle
         if handle is None:
             return
-        lines, get = handle.lines, handle.curl.getinfo
+        lines, pieces, curl, route = handle.lines, handle.pieces, handle.curl, self.route
         if code or not lines or lines[-1] not in LAST_LINES or len(lines) > MOST_HEADERS:
             self._hand_over(code, text)
             return
+        get = curl.getinfo
         status, address = get(_RESPONSE_CODE), get(_PRIMARY_IP)
-        if (
-            not status
-            or status in REDIRECTS
-            or address not in self.route.addresses
-            or get(_HEADER_SIZE) > MOST_HEADER_BYTES
-        ):
+        if not status or status in REDIRECTS or address not in route.addresses or get(_HEADER_SIZE) > MOST_HEADER_BYTES:
             self._hand_over(code, text)
             return
-        curl, url = handle.curl, self.route.url
-        phases, total_s = phases_of(curl, 0.0 if self.route.pinned else None, True)
+        phases, total_s = phases_of(curl, 0.0 if route.pinned else None, True)
         response = Response(
-            url.text,
+            route.url.text,
             status,
             HeaderLines(lines),
-            pieces[0] if len(pieces := handle.pieces) == 1 else handle.body,
+            pieces[0] if len(pieces) == 1 else b"".join(pieces),
             phases,
             total_s,
             address,
             http_version_of(curl),
             (),
-            self._certificate(curl) if url.is_tls else None,
+            self._certificate(curl) if route.url.is_tls else None,
         )
-        self.handle = None
-        self._engine.give_back(handle, True)
-        self._engine.talking = self.check.id
+        engine, self.handle = self._engine, None
+        engine.keep_spare(handle)
+        engine.talking = self.check.id
         try:
             reading = self.probe.conclude(self.ask, response)
         except BaseException as error:  # noqa: BLE001  (a probe's fault must not reach the loop)
             reading = reading_of_error(self.check, error)
-        self._engine.talking = ""
+        engine.talking = ""
         self._finish(reading)
 
     def _certificate(self, curl: pycurl.Curl) -> Certificate | None:

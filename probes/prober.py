@@ -18,6 +18,7 @@ from probes.runner import gather
 from probes.target import Check, Limit
 
 _PUSHES_KEPT = 50
+_UP = Status.UP
 Clean = Callable[[str], str]
 OnResult = Callable[[Result], object]
 OnFacts = Callable[[str, Mapping[str, str], int], object]
@@ -149,10 +150,13 @@ class Prober:
         return Ask(Deadline(check.timeout_s), at_ms, check.interval_s, memory.last, pushes, memory.first_seen_ms)
 
     def _conclude(self, check: Check, memory: _Memory, slot_ms: int, started_ms: int, reading: Reading) -> Result:
-        judged, memory.broken = judge(reading, check.limits, memory.broken)
-        if reading.facts is not None and reading.facts is not memory.facts and reading.facts != memory.facts:
-            memory.facts = reading.facts
-            self.on_facts(check.id, {name: self.clean(text) for name, text in reading.facts.items()}, started_ms)
+        judged = reading
+        if check.limits or memory.broken:
+            judged, memory.broken = judge(reading, check.limits, memory.broken)
+        facts = reading.facts
+        if facts is not None and facts is not memory.facts and facts != memory.facts:
+            memory.facts = facts
+            self.on_facts(check.id, {name: self.clean(text) for name, text in facts.items()}, started_ms)
         if reading.carry is not None:
             # A failed run has no counters of its own; those of the run before it stay, or the next ratio would be lost.
             memory.last = judged if judged.evidence is None else replace(judged, evidence=None)
@@ -169,7 +173,7 @@ class Prober:
             judged.phases,
             judged.metrics,
             self._evidence(check, memory, judged, started_ms)
-            if judged.status is not Status.UP or memory.streak.status is not Status.UP
+            if judged.status is not _UP or memory.streak.status is not _UP
             else None,
         )
 

@@ -142,4 +142,5 @@ class Result:
     @property
     def late_ms(self) -> int:
         """How much later than its slot the run really started."""
-        return max(0, self.started_ms - self.slot_ms)
+        late_ms = self.started_ms - self.slot_ms
+        return late_ms if late_ms > 0 else 0

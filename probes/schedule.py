@@ -60,7 +60,7 @@ class _Plan:
 
     def next_slot_ms(self, now_ms: int) -> int:
         """The first slot that is still to come."""
-        return self.grid.next_ms(max(now_ms, self.over_ms))
+        return self.grid.next_ms(now_ms if now_ms > self.over_ms else self.over_ms)
 
     def move_to(self, grid: Grid, now_ms: int) -> None:
         """The same slots a little earlier or later: the one that is over stays over, the next is not left out."""
@@ -80,7 +80,8 @@ class _Plan:
 
 
 _Waiting = list[tuple[int, int, str]]
-"""A heap of those that are due: place (`_Plan.turn`), slot, check id."""
+"""A heap of those that are due and have to wait: place (`_Plan.turn`), slot, check id."""
+_UP, _OK = Status.UP, Mood.OK  # asking an enumeration for a member costs ten times as much as a name
 
 
 def next_mood(check: Check, mood: Mood, streak: int, status: Status) -> tuple[Mood, int]:
@@ -108,7 +109,10 @@ class Schedule:
         """Runs that were left out for that."""
         grain_ms = grain_ms_of(estate.checks.values())
         self._plans = {check.id: _planned(check, now_ms, grain_ms) for check in estate.checks.values()}
-        self._heap: list[tuple[int, str]] = []
+        self._times: list[int] = []
+        """A heap of the times for which something is planned."""
+        self._planned: dict[int, list[_Plan]] = {}
+        """What is planned, by time: starts come by the dozen, and a heap of them all would compare ids."""
         self._due: tuple[_Waiting, _Waiting] = ([], [])  # conversations, blocking kinds
         self._looked_ms = self._swept_ms = 0
         self._rebuild()
@@ -123,7 +127,7 @@ class Schedule:
 
     def is_due_before(self, at_ms: int) -> bool:
         """Whether a run may be due before a time; a cheap look that errs on the side of yes."""
-        return bool(self._due[True] or self._due[False]) or (bool(self._heap) and self._heap[0][0] < at_ms)
+        return bool(self._due[True] or self._due[False]) or (bool(self._times) and self._times[0] < at_ms)
 
     def next_ms(self, *, has_room: bool = True) -> int | None:
         """When to come back for runs; None where nothing waits (all under way, or no checks).
@@ -144,12 +148,20 @@ class Schedule:
         check goes on at its next slot.
         """
         self._looked_ms = now_ms
-        while (at_ms := self._next_planned_ms()) is not None and at_ms <= now_ms:
-            _, check_id = heapq.heappop(self._heap)
-            plan = self._plans[check_id]
-            heapq.heappush(self._due[plan.blocks], (plan.turn(), at_ms, check_id))
-        taken = self._take_late(now_ms) if now_ms - self._swept_ms >= _SWEEP_MS else []
         room = at_most if room is None else room
+        arrived: list[_Plan] = []
+        while self._times and self._times[0] <= now_ms:
+            arrived += self._planned.pop(heapq.heappop(self._times))
+        if not self._due[True] and not self._due[False] and len(arrived) <= min(at_most, room):
+            return [self._take(plan, now_ms) for plan in arrived if not plan.running and plan.next_ms <= now_ms]
+        for plan in arrived:
+            if not plan.running and plan.next_ms <= now_ms:
+                heapq.heappush(self._due[plan.blocks], (plan.turn(), plan.next_ms, plan.check.id))
+        return self._take_in_turn(now_ms, at_most, room)
+
+    def _take_in_turn(self, now_ms: int, at_most: int, room: int) -> list[Due]:
+        """Of those that wait, as many as there is room for."""
+        taken = self._take_late(now_ms) if now_ms - self._swept_ms >= _SWEEP_MS else []
         while len(taken) < at_most:
             blocking = self._take_one(True, now_ms)
             talking = self._take_one(False, now_ms) if room > 0 and len(taken) + 1 < at_most + (not blocking) else None
@@ -160,11 +172,14 @@ class Schedule:
         return taken
 
     def _next_planned_ms(self) -> int | None:
-        while self._heap:
-            at_ms, check_id = self._heap[0]
-            if self._stands(check_id, at_ms):
-                return at_ms
-            heapq.heappop(self._heap)
+        while self._times:
+            at_ms = self._times[0]
+            plans = self._planned[at_ms]
+            while plans:
+                if not plans[-1].running and plans[-1].next_ms == at_ms:
+                    return at_ms
+                plans.pop()  # moved since, or under way
+            del self._planned[heapq.heappop(self._times)]
         return None
 
     def _stands(self, check_id: str, at_ms: int) -> bool:
@@ -182,7 +197,7 @@ class Schedule:
 
     def _take(self, plan: _Plan, now_ms: int) -> Due:
         at_ms = plan.next_ms
-        plan.slot_ms = max(at_ms, plan.slot_ms + 1)
+        plan.slot_ms = at_ms if at_ms > plan.slot_ms else plan.slot_ms + 1
         plan.wanted = False
         if now_ms - at_ms > plan.grid.interval_ms:
             self._plan_at(plan, plan.next_slot_ms(now_ms))
@@ -216,8 +231,11 @@ class Schedule:
             return
         before = plan.mood
         plan.running = False
-        if status is not Status.UP or before is not Mood.OK:
-            plan.mood, plan.streak = next_mood(plan.check, plan.mood, plan.streak, status)
+        if status is _UP and before is _OK and not self.shedding:
+            plan.extra = False
+            self._plan_at(plan, plan.next_slot_ms(now_ms))
+            return
+        plan.mood, plan.streak = next_mood(plan.check, plan.mood, plan.streak, status)
         self._plan_at(plan, self._next_run_ms(plan, now_ms))
         if status is Status.DOWN and before is Mood.OK:
             self._expedite_dependencies(plan.check, now_ms)
@@ -281,12 +299,18 @@ class Schedule:
 
     def _plan_at(self, plan: _Plan, at_ms: int) -> None:
         plan.next_ms = at_ms
-        heapq.heappush(self._heap, (at_ms, plan.check.id))
+        planned = self._planned.get(at_ms)
+        if planned is None:
+            self._planned[at_ms] = [plan]
+            heapq.heappush(self._times, at_ms)
+        else:
+            planned.append(plan)
 
     def _rebuild(self) -> None:
-        self._heap = [(plan.next_ms, check_id) for check_id, plan in self._plans.items() if not plan.running]
-        heapq.heapify(self._heap)
-        self._due = ([], [])
+        self._planned, self._times, self._due = {}, [], ([], [])
+        for plan in self._plans.values():
+            if not plan.running:
+                self._plan_at(plan, plan.next_ms)
 
 
 def _kept(plan: _Plan | None, check: Check, now_ms: int, grain_ms: int) -> _Plan:

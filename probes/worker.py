@@ -189,11 +189,11 @@ class Worker:
             self.missed += 1
             self._keep(self._prober.miss(due.check, due.slot_ms))
         else:
-            self._prober.start(due.check, due.slot_ms, partial(self._finish, due.check.id))
+            self._prober.start(due.check, due.slot_ms, self._finish)
 
-    def _finish(self, check_id: str, result: Result) -> None:
+    def _finish(self, result: Result) -> None:
         self._keep(result)
-        self._schedule.finish(check_id, result.status, now_ms())
+        self._schedule.finish(result.check_id, result.status, now_ms())
         if self._timer is None or self._schedule.is_due_before(self._timer_ms):
             self._arm()
 

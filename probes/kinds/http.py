@@ -31,6 +31,7 @@ from probes.probe import (
 from probes.result import Reason, Status
 from probes.url import UrlError, read_url, split_authority
 
+_UP = Status.UP
 # nginx ends the handshake well, whoever is there, and refuses in HTTP.
 _WANTS_CERTIFICATE = (b"No required SSL certificate was sent", b"The SSL certificate error")
 
@@ -119,7 +120,7 @@ class HttpProbe(ConversationProbe):
                 evidence=evidence,
             ) from None
         return Reading(
-            Status.UP, None, "", response.duration_s, response.code, response.phases, metrics, None, facts, evidence
+            _UP, None, "", response.duration_s, response.code, response.phases, metrics, None, facts, evidence
         )
 
     def _fan_out(self, ask: Ask) -> Conversation:
@@ -207,13 +208,16 @@ def _evidence_of_nodes(
 
 def measure(response: Response, now_ms: int) -> dict[str, float]:
     """The metrics every HTTP answer has."""
-    metrics: dict[str, float] = {}
-    if response.code is not None:
-        metrics["size_bytes"] = float(len(response.body))
-        metrics["redirects"] = float(len(response.redirects))
+    metrics = {} if response.code is None else _sizes(len(response.body), len(response.redirects))
     if response.certificate is not None:
-        metrics["certificate_days_left"] = round(days_left(response.certificate, now_ms / 1000), 3)
+        return metrics | {"certificate_days_left": round(days_left(response.certificate, now_ms / 1000), 3)}
     return metrics
+
+
+@lru_cache(maxsize=4096)
+def _sizes(size_bytes: int, redirects: int) -> dict[str, float]:
+    """One object for all that are equal: most checks hear the same each time, and thousands of results wait."""
+    return {"size_bytes": float(size_bytes), "redirects": float(redirects)}
 
 
 def facts_of(response: Response) -> Mapping[str, str] | None:
