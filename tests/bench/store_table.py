@@ -306,6 +306,27 @@ def write_incidents(url: str) -> None:
         time.sleep(0.1)
 
 
+def commit_pairs(engine: Engine, url: str, site: Site, begin_ms: int, rounds: int = 3) -> tuple[float, float]:
+    """Median p99 of commits alone, and beside a busy reader and an alert engine, in turns; each with an empty log."""
+    writer, context = ResultWriter(engine), multiprocessing.get_context("spawn")
+    alone, together = [], []
+    for number in range(rounds):
+        at_ms = begin_ms + 2 * number * HOUR
+        cut_log(engine)
+        alone.append(commits_ms(writer, site, at_ms))
+        busy = [context.Process(target=read_busily, args=(url, site.checks[1][0], begin_ms), daemon=True),
+                context.Process(target=write_incidents, args=(url,), daemon=True)]  # fmt: skip
+        for process in busy:
+            process.start()
+        time.sleep(3)
+        cut_log(engine)
+        together.append(commits_ms(writer, site, at_ms + HOUR))
+        for process in busy:
+            process.terminate()
+            process.join()
+    return statistics.median(alone), statistics.median(together)
+
+
 def commits_ms(writer: ResultWriter, site: Site, begin_ms: int, count: int = 400) -> float:
     """p99 of commits of new results."""
     spent = []
@@ -378,17 +399,7 @@ def main(fast: int, slow: int, hours: int) -> None:  # noqa: PLR0915 - a report,
         worst = worst_quantile(engine, found, now_ms)
         problems = db_check(engine)
 
-        alone = commits_ms(writer, site, now_ms)
-        context = multiprocessing.get_context("spawn")
-        busy = [context.Process(target=read_busily, args=(url, check_id, now_ms), daemon=True),
-                context.Process(target=write_incidents, args=(url,), daemon=True)]  # fmt: skip
-        for process in busy:
-            process.start()
-        time.sleep(3)
-        together = commits_ms(writer, site, now_ms + 3 * HOUR)
-        for process in busy:
-            process.terminate()
-            process.join()
+        alone, together = commit_pairs(engine, url, site, now_ms + HOUR // 2)
         late_idle = lateness_ms(lambda: time.sleep(3))
         writer.save([Result(check, "default", now_ms + at, now_ms + at, Status.UP, duration_s=0.1)
                      for check, _ in site.checks for at in range(400_000, HOUR, 40_000)])  # fmt: skip
