@@ -99,8 +99,9 @@ def test_server_needs_no_checkpoint(postgresql_url: str) -> None:
 
 @pytest.fixture
 def filled(engine: Engine) -> Engine:
+    """Three hours, of which the last is open."""
     fill(engine)
-    roll_up(engine, NOW + HOUR)
+    roll_up(engine, NOW - HOUR)
     assert db_check(engine) == []
     return engine
 
@@ -114,7 +115,7 @@ def filled(engine: Engine) -> Engine:
         ("UPDATE state SET prev_slot_ms = 1 WHERE series_id = 2", "since when"),
         ("DELETE FROM series WHERE id = 2", "hot has rows of a series that does not exist: 1 times .2."),
         ("DELETE FROM error", "state has rows with an error text that does not exist"),
-        ("DELETE FROM hot WHERE slot_ms = (SELECT min(slot_ms) FROM hot)", "does not add up"),
+        ("DELETE FROM block WHERE id = (SELECT min(id) FROM block)", "does not add up"),
         ("DELETE FROM rollup_h WHERE series_id = 3", "does not add up"),
     ],
 )

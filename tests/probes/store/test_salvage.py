@@ -28,7 +28,7 @@ COMMANDS = {command.name: command for command in commands}
 
 
 def fill(folder: Path, hours: int = 12) -> Path:
-    """A store of some megabytes, with an open incident."""
+    """A store of some megabytes, whose last three hours are not packed yet, with an open incident."""
     file = folder / "backwatch.db"
     upgrade(f"sqlite:///{file}")
     engine = open_database(f"sqlite:///{file}")
@@ -43,7 +43,7 @@ def fill(folder: Path, hours: int = 12) -> Path:
                 for check in CHECKS
             ]
         )
-    roll_up(engine, T0 + hours * HOUR)
+    roll_up(engine, T0 + (hours - 2) * HOUR)
     with closing(sqlite3.connect(file)) as connection, connection:
         for number in range(400):
             state = "open" if number == 399 else "resolved"
