@@ -253,8 +253,13 @@ class _Talk:
         request = run.probe.only_request
         if request is None:
             raise RuntimeError("a plain run without a request")
-        self._conversation = run.probe.converse(self._ask)
-        next(self._conversation)
+        try:
+            self._conversation = run.probe.converse(self._ask)
+            next(self._conversation)
+        except BaseException as error:  # noqa: BLE001  (see begin; unanswered, the check would never run again)
+            self._engine.give_back(transfer.handle, False)
+            self._finish(reading_of_error(self._check, error))
+            return
         self._bucket = self._engine.backstops.add(self._end_s, self)
         self._responses, self._missing = [None], 1
         fetch = Fetch(self._engine, request, self._end_s, 0, self._hear, run.started)

@@ -15,7 +15,7 @@ from probes.engine import Engine
 from probes.kinds.http import Expects, HttpProbe, Options
 from probes.loop import Loop
 from probes.name_service import NameService
-from probes.probe import Ask, Deadline, Reading
+from probes.probe import Ask, Conversation, Deadline, Reading
 from probes.resolver import Resolver
 from probes.result import Reason, Status
 from probes.target import Check, Tier
@@ -147,3 +147,12 @@ def test_no_answer_is_not_called_no_connection_when_we_looked_too_late(
         loop.turn(0.1)
     assert (heard[0].status, heard[0].reason) == (Status.DOWN, Reason.DEADLINE)
     assert "no connection" not in heard[0].message
+
+
+def test_conversation_that_cannot_take_over_is_internal(ask_probe: AskProbe) -> None:
+    class Unable(HttpProbe):
+        def converse(self, ask: Ask) -> Conversation:
+            raise RuntimeError("no conversation today")
+
+    reading = ask_probe(Unable(Options(url="http://127.0.0.1:9/"), Expects()))
+    assert (reading.status, reading.reason) == (Status.UNKNOWN, Reason.INTERNAL)
