@@ -7,16 +7,19 @@ from collections.abc import Callable, Sequence
 import pycurl
 
 from probes.backstop import Backstops, Expiring
+from probes.curl_run import CurlRun
 from probes.fetch import Fetch
 from probes.handle import Handle, HandlePool, Shape
 from probes.loop import READABLE, WRITABLE, Loop, Timer
-from probes.plain_run import PlainRun, route_of
+from probes.plain_run import PlainRun
 from probes.probe import Ask, Conversation, ConversationProbe, Failure, Reading, Request, Response
 from probes.resolver import Resolver
 from probes.result import Reason
+from probes.route import route_of
 from probes.runner import reading_of_error, timed
 from probes.target import Check
 from probes.transfer import Transfer
+from probes.wire_run import WireRun
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +44,9 @@ class Engine:
         self.loop = loop
         self.resolver = resolver or Resolver(loop)
         self.backstops = Backstops(loop, _BACKSTOP_S)
+        """Behind libcurl's own timeouts."""
+        self.expiries = Backstops(loop, 0.0)
+        """The timeouts of connections of our own."""
         self._runs: set[_Talk | PlainRun] = set()
         self._handles = HandlePool()
         self._transfers: dict[pycurl.Curl, OnTransfer] = {}
@@ -67,7 +73,8 @@ class Engine:
         """Run a check of a conversation kind; the reading comes by the callback, once, whatever happens."""
         probe = check.probe
         if isinstance(probe, ConversationProbe) and (route := route_of(self, probe)) is not None:
-            run = PlainRun(self, check, probe, route, ask, on_done)
+            kind = CurlRun if route.wire is None else WireRun
+            run = kind(self, check, probe, route, ask, on_done)
             if run.begin():
                 self._runs.add(run)
                 return
@@ -257,7 +264,7 @@ class _Talk:
             self._conversation = run.probe.converse(self._ask)
             next(self._conversation)
         except BaseException as error:  # noqa: BLE001  (see begin; unanswered, the check would never run again)
-            self._engine.give_back(transfer.handle, False)
+            transfer.release(False)
             self._finish(reading_of_error(self._check, error))
             return
         self._bucket = self._engine.backstops.add(self._end_s, self)

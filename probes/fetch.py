@@ -6,15 +6,16 @@ from typing import TYPE_CHECKING
 
 import pycurl
 
+from probes.curl_transfer import CurlTransfer
 from probes.guard import check_addresses, literal_address
 from probes.handle import shape_of
 from probes.loop import Timer
-from probes.plain_run import Route, pin
 from probes.probe import Certificate, Failure, Request, Response
 from probes.redirect import REDIRECTS, follow
 from probes.resolver import Answer
 from probes.result import NO_PHASES, Phases, Reason
-from probes.transfer import Transfer, certificate_of, http_version_of, phases_of
+from probes.route import Route, pin
+from probes.transfer import Transfer
 from probes.url import Url, UrlError, read_url, split_authority
 
 if TYPE_CHECKING:
@@ -171,7 +172,7 @@ class Fetch:
         connect_to = None if self._request.proxy else self._request.connect_to
         # Who listens leaves an option behind that nobody else wants.
         shape = shape_of(self._request, url, pinned is not None, connect_to) if self._doubtful is None else None
-        transfer = Transfer(self._engine.take_handle(shape), self._request, url, max(0.001, left_s))
+        transfer = CurlTransfer(self._engine, self._engine.take_handle(shape), self._request, url, max(0.001, left_s))
         self._transfer = transfer
         self._ended_well = False
         try:
@@ -193,11 +194,10 @@ class Fetch:
             return
         self._ended_well = code == pycurl.E_OK
         transfer.timeout_s = self._timeout_s
-        late_s = self._engine.loop.time() - self._end_s if self._engine.has_ready else 0.0
-        failure = transfer.end(code, text, self._where, late_s) or self._stranger(transfer)
-        self._add_phases(*phases_of(transfer.curl, None, transfer.answered))
+        failure = transfer.end(code, text, self._where, transfer.late_s(self._end_s)) or self._stranger(transfer)
+        self._add_phases(*transfer.phases())
         if transfer.is_tls:
-            self._certificate = certificate_of(transfer.curl) or self._certificate
+            self._certificate = transfer.certificate() or self._certificate
         status = transfer.code
         if failure is None and status in REDIRECTS and self._request.max_redirects:
             location = next((value for name, value in transfer.headers if name.lower() == "location"), None)
@@ -276,11 +276,11 @@ class Fetch:
             url=self._request.url if self._url is None else self._url.text,
             code=transfer.code,
             headers=transfer.headers,
-            body=transfer.handle.body,
+            body=transfer.body,
             phases=self._phases,
             duration_s=self._duration_s,
             address=transfer.address(),
-            http_version=http_version_of(transfer.curl) if failure is None else None,
+            http_version=transfer.http_version() if failure is None else None,
             redirects=tuple(self._hops),
             certificate=self._certificate,
             failure=failure,
@@ -288,7 +288,7 @@ class Fetch:
 
     def _release(self) -> None:
         if self._transfer is not None:
-            self._engine.give_back(self._transfer.handle, self._ended_well)
+            self._transfer.release(self._ended_well)
             self._transfer = None
 
 

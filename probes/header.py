@@ -16,6 +16,7 @@ class HeaderLines(Sequence[Field]):
     __slots__ = ("_fields", "_lines")
 
     def __init__(self, lines: Sequence[bytes]) -> None:
+        """Of the lines with their ends, in as many pieces as they came."""
         self._lines = tuple(lines)
         self._fields: tuple[Field, ...] | None = None
 
@@ -57,7 +58,7 @@ class HeaderLines(Sequence[Field]):
     def _read(self) -> tuple[Field, ...]:
         if self._fields is None:
             found: list[Field] = []
-            for line in self._lines:
+            for line in b"".join(self._lines).split(b"\n"):
                 if line.startswith(b"HTTP/"):
                     found.clear()
                     continue

@@ -12,7 +12,8 @@ from collections.abc import Callable
 
 log = logging.getLogger(__name__)
 
-READABLE, WRITABLE = select.EPOLLIN, select.EPOLLOUT
+READABLE, WRITABLE, EDGES = select.EPOLLIN, select.EPOLLOUT, select.EPOLLET
+"""What to watch for; with EDGES a descriptor is told of once, when it becomes ready."""
 _IDLE_WAIT_S = 1.0
 _MOST_EVENTS = 512
 

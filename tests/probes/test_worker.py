@@ -20,7 +20,7 @@ import pytest
 import trustme
 from sqlalchemy import Engine
 
-from probes import plain_run
+from probes import curl_run
 from probes.asking import ask_now
 from probes.config import Config, load_config
 from probes.result import Reason, Result, Status
@@ -312,7 +312,7 @@ class Renewing:
 def test_changed_certificate_is_an_event_once_also_across_a_restart(
     tmp_path: Path, start: Callable[[Path], Running], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plain_run, "CERTIFICATE_FOR_S", 1.0)  # instead of minutes
+    monkeypatch.setattr(curl_run, "CERTIFICATE_FOR_S", 1.0)  # instead of minutes
     authority, stranger = trustme.CA(), trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     server = Renewing(authority)

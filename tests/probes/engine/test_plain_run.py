@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import trustme
 
-from probes import plain_run
+from probes import curl_run
 from probes.engine import Engine
 from probes.kinds.http import Expects, HttpProbe, Options
 from probes.loop import Loop
@@ -76,7 +76,7 @@ def test_days_left_stand_in_runs_that_do_not_look_at_the_certificate(
 def test_changed_certificate_is_noticed_when_it_is_looked_at_again(
     secure: SecureSite, secure_probe: HttpProbe, ask_probe: AskProbe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plain_run, "CERTIFICATE_FOR_S", 0.3)
+    monkeypatch.setattr(curl_run, "CERTIFICATE_FOR_S", 0.3)
     first = ask_probe(secure_probe)
     secure.show(days=90)
     time.sleep(0.35)
