@@ -31,8 +31,8 @@ _TOO_LARGE = 100  # not in pycurl
 _GZIP_WBITS = 16 + zlib.MAX_WBITS
 
 
-class ForeignEncoding(Exception):
-    """The body is encoded in a way that nobody asked for; libcurl knows more of them."""
+class Foreign(Exception):
+    """Not the HTTP/1 that was asked for: another version, or an encoding; libcurl knows more of them."""
 
 
 class Answer:
@@ -84,21 +84,20 @@ class Answer:
         return len(self._body)
 
     def feed(self, data: bytes) -> None:
-        """Read on. Raises ForeignEncoding."""
+        """Read on. Raises Foreign."""
         self._buffer = self._buffer + data if self._buffer else data
         while self._at < len(self._buffer) and not self.is_whole and self.trouble is None and self._read(self):
             pass
         self._buffer, self._at = self._buffer[self._at :], 0
 
     def feed_end(self) -> None:
-        """The peer will send nothing more."""
+        """The peer will send nothing more. A head that broke off leaves neither `is_whole` nor `trouble`."""
         if self.is_whole or self.trouble is not None:
             return
         if self._read is Answer._read_until_close:
             self.is_whole = True
         elif self._read is Answer._read_head:
             self.lines = [self._buffer] if self._buffer else []
-            self.is_whole = bool(self._buffer)  # a head that has no end: whoever looks at the lines sees it
             self.trouble = None if self._buffer else (pycurl.E_GOT_NOTHING, "Empty reply from server")
         elif self._read is Answer._read_counted:
             self._fail(pycurl.E_PARTIAL_FILE, f"end of response with {self._left} bytes missing")
@@ -114,17 +113,21 @@ class Answer:
         if not buffer.startswith(b"HTTP/"[: len(buffer) - at], at):
             return self._fail(pycurl.E_UNSUPPORTED_PROTOCOL, "Received HTTP/0.9 when not allowed")
         end = _END.search(buffer, at)
-        stop = len(buffer) if end is None else end.end()
-        head = buffer[at:stop]
+        head = buffer[at : len(buffer) if end is None else end.end()]
+        status = _STATUS_LINE.match(head)
+        if status is not None:
+            self.code, self.version = int(status[2]), f"1.{status[1].decode()}"
         if self._head_bytes + len(head) > MOST_HEADER_BYTES or head.count(b"\n") > MOST_HEADERS + 2:
             self.lines = [head]
             return self._fail(_TOO_LARGE, "Too large response headers")
         if end is None:
             return False
-        self._at = stop
+        self._at = end.end()
         self._head_bytes += len(head)
-        status = _STATUS_LINE.match(head)
+        self.lines = [_FOLD.sub(b" ", head)]
         if status is None:
+            if not head.startswith(b"HTTP/1."):
+                raise Foreign
             line = head.partition(b"\n")[0][:80].decode("latin-1").strip()
             return self._fail(pycurl.E_FTP_WEIRD_SERVER_REPLY, f"not the status line of an HTTP/1 answer: {line}")
         fields = head[status.end() : len(head) - (2 if head.endswith(b"\r\n") else 1)]
@@ -132,27 +135,24 @@ class Answer:
             return self._fail(
                 pycurl.E_FTP_WEIRD_SERVER_REPLY, "a header line without a name, or with a zero byte in it"
             )
-        self.code, self.version = int(status[2]), f"1.{status[1].decode()}"
-        self.lines = [_FOLD.sub(b" ", head)]
         return True if 100 <= self.code < 200 and self.code != 101 else self._choose_body(fields)
 
     def _choose_body(self, fields: bytes) -> bool:
-        """How the body ends, and how it is encoded. Raises ForeignEncoding."""
+        """How the body ends, and how it is encoded. Raises Foreign."""
         framing = _framing_of(fields)
+        if len(framing.lengths) > 1 or not all(length.isdigit() and len(length) < 19 for length in framing.lengths):
+            return self._fail(pycurl.E_FTP_WEIRD_SERVER_REPLY, "Invalid Content-Length: value")
         if self._is_head or self.code in _BODILESS:
             self.is_whole = True
             return False
         if framing.codings:
             if framing.codings not in ([b"gzip"], [b"x-gzip"]):
-                raise ForeignEncoding
+                raise Foreign
             self._inflate = zlib.decompressobj(_GZIP_WBITS)
         if framing.is_chunked:
             self._read = Answer._read_chunk
         elif framing.lengths:
-            length = framing.lengths.pop()
-            if framing.lengths or not length.isdigit() or len(length) > 18:
-                return self._fail(pycurl.E_FTP_WEIRD_SERVER_REPLY, "Invalid Content-Length: value")
-            self._left = int(length)
+            self._left = int(framing.lengths.pop())
             self._read = Answer._read_counted
             self.is_whole = not self._left
         else:
@@ -218,6 +218,8 @@ class Answer:
         if len(data) > room:
             self.too_big = True
             return self._fail(pycurl.E_WRITE_ERROR, "too large a body")
+        if self._inflate is not None and self._inflate.unused_data:
+            return self._fail(pycurl.E_WRITE_ERROR, "more bytes behind the end of the gzip stream")
         return True
 
 
@@ -230,7 +232,7 @@ class _Framing(NamedTuple):
 
 
 def _framing_of(fields: bytes) -> _Framing:
-    """Raises ForeignEncoding for a transfer coding that nobody asked for."""
+    """Raises Foreign for a transfer coding that nobody asked for."""
     lengths: set[bytes] = set()
     codings: list[bytes] = []
     is_chunked = False
@@ -244,7 +246,7 @@ def _framing_of(fields: bytes) -> _Framing:
         elif value == b"chunked":
             is_chunked = True
         elif value != b"identity":
-            raise ForeignEncoding
+            raise Foreign
     return _Framing(is_chunked, lengths, codings)
 
 

@@ -54,6 +54,7 @@ _TOO_LARGE, _AUTH_ERROR, _HTTP2_FRAMING, _HTTP3, _QUIC_CONNECT, _PROXY = 100, 94
 _SIMPLE = {
     pycurl.E_PARTIAL_FILE: (Reason.DECODE_ERROR, "the answer was cut short: "),
     pycurl.E_BAD_CONTENT_ENCODING: (Reason.DECODE_ERROR, "the body cannot be decoded: "),
+    pycurl.E_WRITE_ERROR: (Reason.DECODE_ERROR, "the body cannot be decoded: "),  # we refuse only what is too big
     pycurl.E_SSL_CERTPROBLEM: (Reason.INTERNAL, "client certificate of the check cannot be used: "),
     pycurl.E_SSL_CACERT_BADFILE: (Reason.INTERNAL, "ca_file of the check cannot be used: "),
     pycurl.E_LOGIN_DENIED: (Reason.AUTH_FAILED, ""),

@@ -13,7 +13,6 @@ from probes.url import Url
 
 _FRAMING = frozenset({"connection", "content-length", "expect", "te", "trailer", "transfer-encoding", "upgrade"})
 """Who sets these wants something of the connection."""
-_OURS = ("host", "user-agent", "accept", "accept-encoding")
 
 
 class Wire(NamedTuple):
@@ -43,13 +42,12 @@ def _wire(method: str, headers: tuple[tuple[str, str], ...], authority: str, add
     given = {name.lower(): value for name, value in headers}
     if _FRAMING & given.keys() or given.get("accept-encoding", "gzip") != "gzip":
         return None
-    ours = (
-        ("Host", given.get("host", authority)),
-        ("User-Agent", given.get("user-agent", user_agent())),
-        ("Accept", given.get("accept", "*/*")),
-        ("Accept-Encoding", "gzip"),
-    )
-    others = [(name, value) for name, value in headers if name.lower() not in _OURS]
+    ours = [("Host", given.get("host", authority))]
+    ours += [
+        (name, text) for name, text in (("User-Agent", user_agent()), ("Accept", "*/*")) if name.lower() not in given
+    ]
+    ours += [] if "accept-encoding" in given else [("Accept-Encoding", "gzip")]
+    others = [(name, value) for name, value in headers if name.lower() != "host"]
     fields = "".join(f"{name}: {value}\r\n" if value else f"{name}:\r\n" for name, value in (*ours, *others))
     if not fields.isascii() or not method.isascii():
         return None

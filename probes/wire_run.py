@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pycurl
 
-from probes.answer import Answer, ForeignEncoding, plain_answer
+from probes.answer import Answer, Foreign, plain_answer
 from probes.curl_fault import Trouble
 from probes.header import HeaderLines
 from probes.loop import EDGES, READABLE, WRITABLE
@@ -83,7 +83,7 @@ class WireRun(PlainRun):
         now_s = self._engine.loop.time()
         if data and not self._first_s:
             self._first_s = now_s
-        if self._answer is None and data:
+        if self._answer is None and data and not (self._wire is not None and self._wire.is_head):
             plain = plain_answer(data, self._most_bytes())
             if plain is not None and plain[0] not in REDIRECTS:
                 self._succeed(now_s, plain[0], plain[1], plain[2], "1.1")
@@ -111,16 +111,15 @@ class WireRun(PlainRun):
                 answer.feed(data)
             else:
                 answer.feed_end()
-        except ForeignEncoding:
+        except Foreign:
             self._ask_through_libcurl()
             return
         if answer.trouble is not None:
             self._hand_over(*answer.trouble)
-        elif answer.is_whole:
-            if answer.code and answer.code not in REDIRECTS:
-                self._succeed(now_s, answer.code, answer.lines[0], answer.body, answer.version)
-            else:
-                self._hand_over(pycurl.E_OK, "")
+        elif answer.is_whole and answer.code not in REDIRECTS:
+            self._succeed(now_s, answer.code, answer.lines[0], answer.body, answer.version)
+        elif answer.is_whole or not data:
+            self._hand_over(pycurl.E_OK, "")
 
     def _succeed(self, now_s: float, code: int, head: bytes, body: bytes, version: str) -> None:
         self._let_go()

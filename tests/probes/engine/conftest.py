@@ -113,6 +113,20 @@ def engine(loop: Loop) -> Iterator[Engine]:
 
 
 @pytest.fixture
+def only_libcurl(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No connections of our own."""
+    monkeypatch.setattr("probes.route.wire_of", lambda *_: None)
+
+
+@pytest.fixture(params=["own connection", "libcurl"])
+def carrier(request: pytest.FixtureRequest) -> str:
+    """For tests of what must be told alike, whoever carries a plain run."""
+    if request.param == "libcurl":
+        request.getfixturevalue("only_libcurl")
+    return str(request.param)
+
+
+@pytest.fixture
 def ask_probe(engine: Engine) -> Callable[..., Reading]:
     def ask(probe: Probe, timeout_s: float = 2.0, last: Reading | None = None) -> Reading:
         readings: list[Reading] = []

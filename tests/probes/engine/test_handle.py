@@ -15,6 +15,8 @@ from probes.probe import Ask, Deadline, Reading, Request
 from probes.result import Reason, Status
 from probes.target import Check, Tier
 
+pytestmark = pytest.mark.usefixtures("only_libcurl")
+
 Asking = Callable[..., Reading]
 DIFFERENT: dict[str, dict[str, Any]] = {
     "plain": {},

@@ -29,6 +29,8 @@ from probes.resolver import Resolver
 from probes.result import Reason, Status
 from probes.target import Check, Tier
 
+pytestmark = pytest.mark.usefixtures("carrier")
+
 Asking = Callable[..., Reading]
 METADATA = "169.254.169.254"
 

@@ -17,6 +17,8 @@ import pytest
 from probes.probe import Reading
 from probes.result import Reason, Status
 
+pytestmark = pytest.mark.usefixtures("carrier")
+
 Asking = Callable[..., Reading]
 
 

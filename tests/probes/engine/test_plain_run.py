@@ -20,6 +20,8 @@ from probes.resolver import Resolver
 from probes.result import Reason, Status
 from probes.target import Check, Tier
 
+pytestmark = pytest.mark.usefixtures("carrier")
+
 AskProbe = Callable[..., Reading]
 
 
