@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pycurl
 
 from probes.answer import MOST_HEADER_BYTES, MOST_HEADERS
-from probes.curl_transfer import CurlTransfer, certificate_of, http_version_of, phases_of
+from probes.curl_transfer import CurlTransfer, certificate_of, http_version_of, phases_of, system_ca_file
 from probes.handle import Handle
 from probes.header import HeaderLines
 from probes.plain_run import OnReading, PlainRun
@@ -84,11 +84,14 @@ class CurlRun(PlainRun):
             phases,
             total_s,
             address,
-            http_version_of(curl),
+            version := http_version_of(curl),
             (),
             self._certificate(curl) if route.url.is_tls else None,
         )
         engine, self.handle = self._engine, None
+        if route.url.is_tls and route.wire is not None and self.probe.only_request is not None:
+            ca_file = self.probe.only_request.ca_file or system_ca_file()
+            route.secure = engine.security.of(ca_file) if version == "1.1" and route.certificate else None
         engine.keep_spare(handle)
         self._conclude(response)
 

@@ -15,8 +15,9 @@ from probes.plain_run import PlainRun
 from probes.probe import Ask, Conversation, ConversationProbe, Failure, Reading, Request, Response
 from probes.resolver import Resolver
 from probes.result import Reason
-from probes.route import route_of
+from probes.route import Route, route_of
 from probes.runner import reading_of_error, timed
+from probes.secure import Security
 from probes.target import Check
 from probes.transfer import Transfer
 from probes.wire_run import WireRun
@@ -47,6 +48,7 @@ class Engine:
         """Behind libcurl's own timeouts."""
         self.expiries = Backstops(loop, 0.0)
         """The timeouts of connections of our own."""
+        self.security = Security(loop)
         self._runs: set[_Talk | PlainRun] = set()
         self._handles = HandlePool()
         self._transfers: dict[pycurl.Curl, OnTransfer] = {}
@@ -73,8 +75,7 @@ class Engine:
         """Run a check of a conversation kind; the reading comes by the callback, once, whatever happens."""
         probe = check.probe
         if isinstance(probe, ConversationProbe) and (route := route_of(self, probe)) is not None:
-            kind = CurlRun if route.wire is None else WireRun
-            run = kind(self, check, probe, route, ask, on_done)
+            run = _kind_of(route, self.loop.time())(self, check, probe, route, ask, on_done)
             if run.begin():
                 self._runs.add(run)
                 return
@@ -207,6 +208,15 @@ def _mask_of(events: int) -> int:
 
 
 _MASKS = {events: _mask_of(events) for events in (READABLE, WRITABLE, READABLE | WRITABLE)}
+
+
+def _kind_of(route: Route, now_s: float) -> type[PlainRun]:
+    """Who carries a plain run."""
+    if route.wire is None:
+        return CurlRun
+    if not route.url.is_tls:
+        return WireRun
+    return route.secure.kind if route.secure is not None and now_s < route.certificate_until_s else CurlRun
 
 
 class _Talk:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from probes.guard import check_addresses, literal_address
 from probes.handle import Shape, shape_of
 from probes.probe import Certificate, ConversationProbe, Failure, Request
+from probes.secure import Secure
 from probes.url import Url, UrlError, read_url
 from probes.wire import Wire, wire_of
 
@@ -18,7 +19,17 @@ class Route:
     Addresses are looked at again whenever the name has others than before.
     """
 
-    __slots__ = ("addresses", "certificate", "certificate_until_s", "pinned", "quiet_shape", "shape", "url", "wire")
+    __slots__ = (
+        "addresses",
+        "certificate",
+        "certificate_until_s",
+        "pinned",
+        "quiet_shape",
+        "secure",
+        "shape",
+        "url",
+        "wire",
+    )
 
     def __init__(self, request: Request) -> None:
         """Raises UrlError, and Failure for an address that is not allowed."""
@@ -33,6 +44,8 @@ class Route:
         self.pinned: str | None = None
         self.wire: Wire | None = None
         """How to ask without libcurl; None where it takes more than a connection of our own to the one address."""
+        self.secure: Secure | None = None
+        """With what to ask an https site so, once libcurl has had a look at its certificate."""
         if not is_name:
             self.allow(request, (self.url.host,))
 

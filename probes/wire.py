@@ -1,6 +1,7 @@
 """What goes over a connection of our own, and to where: the requests that need nothing but HTTP/1.1 and one address.
 
-All else (TLS, proxies, credentials, bodies, HTTP/2 and 3, a choice of addresses) is libcurl's.
+All else (proxies, credentials, bodies, HTTP/2 and 3, a choice of addresses, the first look at a certificate) is
+libcurl's.
 """
 
 import socket
@@ -30,7 +31,9 @@ class Wire(NamedTuple):
 
 def wire_of(request: Request, url: Url, addresses: tuple[str, ...]) -> Wire | None:
     """The wire of a request; None where libcurl has to ask."""
-    if request.shape is None or url.is_tls or url.username is not None or len(addresses) != 1:
+    if request.shape is None or url.username is not None or len(addresses) != 1:
+        return None
+    if url.is_tls and (request.ocsp_staple or not request.verify):
         return None
     if request.http_version not in ("auto", "1.1") or "/." in url.rest or "%" in addresses[0]:
         return None  # libcurl knows dots in a path, and the scopes of addresses

@@ -24,8 +24,20 @@ if TYPE_CHECKING:
 
 _STREAM = socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
 _NEWS = READABLE | WRITABLE | EDGES
-_PIECE_BYTES = 64 * 1024
+PIECE_BYTES = 64 * 1024
 _UNDER_WAY = (0, errno.EINPROGRESS)
+
+
+class BrokenExchange(Exception):
+    """libcurl's number and words for what ended the exchange."""
+
+
+class NotOurs(Exception):
+    """libcurl has to ask: this time, or `for_good`."""
+
+    def __init__(self, for_good: bool = True) -> None:
+        super().__init__()
+        self.for_good = for_good
 
 
 class WireRun(PlainRun):
@@ -69,16 +81,18 @@ class WireRun(PlainRun):
         if connection is None:
             return
         try:
-            if self._unsent:
-                self._send(connection)
-                if not events & READABLE:
-                    return
-            data = connection.recv(_PIECE_BYTES)
-        except BlockingIOError:
-            return
+            data = self._talk(connection, events)
         except OSError as error:
             code = pycurl.E_RECV_ERROR if self._connected_s else pycurl.E_COULDNT_CONNECT
-            self._hand_over(code, error.strerror or "", os_errno=error.errno or 0)
+            self._hand_over(code, error.strerror or "", error.errno or 0)
+            return
+        except BrokenExchange as broken:
+            self._hand_over(*broken.args)
+            return
+        except NotOurs as why:
+            self._ask_through_libcurl(why.for_good)
+            return
+        if data is None:
             return
         now_s = self._engine.loop.time()
         if data and not self._first_s:
@@ -89,6 +103,20 @@ class WireRun(PlainRun):
                 self._succeed(now_s, plain[0], plain[1], plain[2], "1.1")
                 return
         self._read(data, now_s)
+
+    def _talk(self, connection: socket.socket, events: int) -> bytes | None:
+        """Go on as far as it goes; what was received, empty at its end, None where there is nothing yet.
+
+        Raises OSError, BrokenExchange and NotOurs.
+        """
+        try:
+            if self._unsent:
+                self._send(connection)
+                if not events & READABLE:
+                    return None
+            return connection.recv(PIECE_BYTES)
+        except BlockingIOError:
+            return None
 
     def _send(self, connection: socket.socket) -> None:
         """Raises OSError, among others why there is no connection."""
@@ -112,7 +140,7 @@ class WireRun(PlainRun):
             else:
                 answer.feed_end()
         except Foreign:
-            self._ask_through_libcurl()
+            self._ask_through_libcurl(for_good=True)
             return
         if answer.trouble is not None:
             self._hand_over(*answer.trouble)
@@ -126,7 +154,7 @@ class WireRun(PlainRun):
         route = self.route
         phases, duration_s = self.phases(now_s)
         if route.pinned is not None:
-            phases = Phases(0.0, phases.connect_s, None, phases.ttfb_s, phases.transfer_s)
+            phases = Phases(0.0, phases.connect_s, phases.tls_s, phases.ttfb_s, phases.transfer_s)
         self._conclude(
             Response(
                 route.url.text,
@@ -137,8 +165,14 @@ class WireRun(PlainRun):
                 duration_s,
                 route.addresses[0],
                 version,
+                (),
+                self._certificate(),
             )
         )
+
+    def _certificate(self) -> Certificate | None:
+        """What the server shows; None without TLS."""
+        return None
 
     def phases(self, now_s: float) -> tuple[Phases, float]:
         """The steps so far but the lookup, which had an answer at hand, and their total, in seconds."""
@@ -164,9 +198,10 @@ class WireRun(PlainRun):
         ended = _Ended(self, request, self._engine.loop.time(), os_errno)
         self._engine.talk_on(self, ended, code, text)
 
-    def _ask_through_libcurl(self) -> None:
-        """The server has a way of its own that libcurl may know: let it ask, now and from now on."""
-        self.route.wire = None
+    def _ask_through_libcurl(self, for_good: bool) -> None:
+        """The server has a way of its own that libcurl may know: let it ask, now, and `for_good` from now on."""
+        if for_good:
+            self.route.wire = None
         self._let_go()
         self._bucket.discard(self)
         self._engine.talk_anew(self)
@@ -191,18 +226,24 @@ class WireRun(PlainRun):
         """Whether the peer accepted."""
         return self._connected_s > 0
 
+    @property
+    def is_secured(self) -> bool:
+        """Whether a TLS handshake was done."""
+        return False
+
 
 class _Ended(Transfer):
     """The exchange of a run that goes on as a conversation."""
 
-    __slots__ = ("_address", "_answer", "_ended_s", "_is_connected", "_os_errno", "_phases")
+    __slots__ = ("_address", "_answer", "_ended_s", "_is_connected", "_is_secured", "_os_errno", "_phases")
 
     def __init__(self, run: WireRun, request: Request, ended_s: float, os_errno: int) -> None:
         super().__init__(request, run.route.url, 0.0)
         self._answer = run.answer or Answer(False, 0)
         self._phases = run.phases(ended_s)
         self._address = run.route.addresses[0] if run.is_connected else None
-        self._is_connected, self._ended_s, self._os_errno = run.is_connected, ended_s, os_errno
+        self._is_connected, self._is_secured = run.is_connected, run.is_secured
+        self._ended_s, self._os_errno = ended_s, os_errno
 
     @property
     def body(self) -> bytes:
@@ -223,7 +264,7 @@ class _Ended(Transfer):
         return self._phases
 
     def certificate(self) -> Certificate | None:
-        """None: nothing is encrypted here."""
+        """None: what is known of it stands on the route."""
         return None
 
     def http_version(self) -> str | None:
@@ -249,9 +290,9 @@ class _Ended(Transfer):
             text=text,
             os_errno=self._os_errno,
             verify_result=0,
-            is_tls=False,
+            is_tls=self.is_tls,
             connected=self._is_connected,
-            secured=False,
+            secured=self._is_secured,
             answered=self.answered,
             where=where,
             timeout_s=self.timeout_s,
