@@ -27,6 +27,7 @@ from probes.name_service import NameService
 from probes.probe import Ask, Deadline, Reading
 from probes.resolver import Resolver
 from probes.result import Reason, Status
+from probes.runner import gather
 from probes.target import Check, Tier
 
 Asking = Callable[..., Reading]
@@ -216,6 +217,18 @@ def test_redirect_to_a_name_that_leads_to_metadata_is_refused(
     assert "inside.example" in reading.message
 
 
+def test_redirect_to_a_name_that_nobody_knows_is_told_with_its_hops(
+    names: Names, asking: Asker, servers: Any, answering: Any
+) -> None:
+    port = servers.start(answering(status="302 Found", headers="Location: http://gone.example/?a=1\r\n"))
+    reading = asking(f"http://127.0.0.1:{port}/")
+    assert reading.reason is Reason.DNS_NXDOMAIN
+    assert [(hop["url"], hop["code"], hop["address"]) for hop in gather(reading)["hops"]] == [
+        (f"http://127.0.0.1:{port}/", 302, "127.0.0.1"),
+        ("http://gone.example/?a=1", None, None),
+    ]
+
+
 def test_link_local_address_that_is_named_exactly_is_tried(ask: Asking) -> None:
     assert ask("http://[fe80::1]:9/").reason is Reason.SSRF_BLOCKED
     reading = ask("http://[fe80::1]:9/", timeout_s=0.5, allow_addresses=["fe80::1"])
@@ -383,33 +396,6 @@ def test_bearer_token_is_sent_and_goes_to_no_other_host(servers: Any, read_head:
     ask(f"http://127.0.0.1:{servers.start(note(away))}/", auth={"scheme": "bearer", "token": "t0ken"})
     assert b"Authorization: Bearer t0ken\r\n" in heard[0]
     assert b"t0ken" not in heard[1]
-
-
-# Redirects
-
-
-def test_every_hop_is_timed_and_the_last_url_is_known(
-    servers: Any, read_head: Any, answering: Any, ask: Asking
-) -> None:
-    def numbered(connection: socket.socket) -> None:
-        head = read_head(connection)
-        hop = int(head.split()[1].split(b"?")[0].strip(b"/") or b"0")
-        time.sleep(0.1)
-        more = f"302 Found\r\nLocation: /{hop + 1}?visit={time.monotonic_ns()}" if hop < 3 else "200 OK"
-        connection.sendall(f"HTTP/1.1 {more}\r\nContent-Length: 0\r\n\r\n".encode())
-
-    root = f"http://127.0.0.1:{servers.start(numbered)}"
-    reading = ask(f"{root}/")
-    assert (reading.status, reading.metrics["redirects"]) == (Status.UP, 3)
-    assert 0.4 <= (reading.phases.ttfb_s or 0) <= (reading.duration_s or 0) < 1.2
-    assert (reading.facts or {})["redirects"] == f"{root}/1 → {root}/2 → {root}/3"
-
-
-@pytest.mark.parametrize("limit", [1, 3])
-def test_limit_of_redirects_is_the_user_s(servers: Any, answering: Any, ask: Asking, limit: int) -> None:
-    port = servers.start(answering(status="301 Moved", headers="Location: /\r\n"))
-    assert ask(f"http://127.0.0.1:{port}/", max_redirects=limit).reason is Reason.HTTP_REDIRECT_LOOP
-    assert servers.accepted == limit + 1
 
 
 # Proxies

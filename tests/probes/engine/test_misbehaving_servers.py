@@ -194,61 +194,6 @@ def test_headers_are_limited(servers: Any, answering: Any, ask: Asking, headers:
     assert ask(url_of(servers.start(answering(headers=headers)))).reason is Reason.HTTP_HEADER_TOO_BIG
 
 
-def test_redirect_loop_ends_after_the_limit(servers: Any, answering: Any, ask: Asking) -> None:
-    port = servers.start(answering(status="302 Found", headers="Location: /again\r\n"))
-    reading = ask(url_of(port))
-    assert reading.reason is Reason.HTTP_REDIRECT_LOOP
-    assert servers.accepted == 6
-
-
-def test_redirect_is_the_answer_where_it_is_expected(servers: Any, answering: Any, ask: Asking) -> None:
-    port = servers.start(answering(status="301 Moved Permanently", headers="Location: /new\r\n"))
-    reading = ask(url_of(port), expect={"status": 301})
-    assert (reading.status, reading.code) == (Status.UP, 301)
-
-
-@pytest.mark.parametrize(
-    "target",
-    [
-        "http://169.254.169.254/latest/meta-data/",
-        "http://[fe80::1]/",
-        "http://2852039166/",
-        "http://[::ffff:a9fe:a9fe]/",
-    ],
-)
-def test_redirect_to_metadata_is_blocked(servers: Any, answering: Any, ask: Asking, target: str) -> None:
-    port = servers.start(answering(status="302 Found", headers=f"Location: {target}\r\n"))
-    assert ask(url_of(port)).reason is Reason.SSRF_BLOCKED
-
-
-def test_redirect_to_a_file_is_blocked(servers: Any, answering: Any, ask: Asking) -> None:
-    port = servers.start(answering(status="302 Found", headers="Location: file:///etc/passwd\r\n"))
-    assert ask(url_of(port)).reason is Reason.SSRF_BLOCKED
-
-
-def test_credentials_do_not_follow_a_redirect_to_another_host(servers: Any, read_head: Any, ask: Asking) -> None:
-    heard: list[bytes] = []
-
-    def listen(connection: socket.socket) -> None:
-        heard.append(read_head(connection))
-        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-
-    other = servers.start(listen)
-
-    def send_away(connection: socket.socket) -> None:
-        heard.append(read_head(connection))
-        head = f"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: http://localhost:{other}/\r\n\r\n"
-        connection.sendall(head.encode())
-
-    auth = {"scheme": "basic", "username": "ann", "password": "secret"}
-    reading = ask(url_of(servers.start(send_away)), auth=auth, headers={"Cookie": "a=b", "X-Fine": "1"})
-    assert reading.metrics["redirects"] == 1
-    assert b"Authorization: Basic" in heard[0]
-    assert b"Authorization" not in heard[1]
-    assert b"Cookie" not in heard[1]
-    assert b"X-Fine" in heard[1]
-
-
 def test_wrong_status_names_both(servers: Any, answering: Any, ask: Asking) -> None:
     reading = ask(url_of(servers.start(answering(status="503 Service Unavailable"))))
     assert (reading.reason, reading.code) == (Reason.HTTP_STATUS, 503)
