@@ -163,27 +163,6 @@ def test_name_that_cannot_be_had_has_its_reason_in_time(names: Names, asking: As
     assert time.monotonic() - started < 0.9
 
 
-def test_silent_name_server_holds_up_nobody_else_and_starts_no_thread(
-    names: Names, asking: Asker, servers: Any, answering: Any
-) -> None:
-    names.zone.update({f"dead{n}.example": "silence" for n in range(200)}, alive=["127.0.0.1"])
-    port = servers.start(answering())
-    threads = threading.active_count()
-    hung: list[Reading] = []
-    for number in range(200):
-        asking.begin(f"http://dead{number}.example:9/", hung, timeout_s=3.0)
-    well: list[Reading] = []
-    for _ in range(10):
-        asking.begin(f"http://127.0.0.1:{port}/", well, timeout_s=1.0)
-    asking.wait(well, 10, within_s=2)
-    assert {reading.status for reading in well} == {Status.UP}
-    assert not hung
-    # Threads of the test's own server come and go; 200 waiting lookups would show.
-    assert threading.active_count() - threads < 50
-    asking.wait(hung, 200)
-    assert {reading.reason for reading in hung} == {Reason.DNS_TIMEOUT}
-
-
 # The guard
 
 
