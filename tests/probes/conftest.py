@@ -25,6 +25,7 @@ http {{
   server {{
     listen 127.0.0.1:{plain};
     location / {{ return 200 $server_protocol; }}
+    location /nowhere {{ return 302 http://127.0.0.1:1/; }}
     location /private {{ auth_basic shop; auth_basic_user_file {folder}/users; alias {folder}/private.txt; }}
   }}
   server {{
