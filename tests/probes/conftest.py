@@ -6,7 +6,8 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -143,3 +144,35 @@ def ca_file(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> 
     path = tmp_path_factory.mktemp("ca") / "ca.pem"
     authority.cert_pem.write_to_path(path)
     return str(path)
+
+
+@pytest.fixture
+def six() -> None:
+    """Skips where loopback has no IPv6."""
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("no IPv6 on loopback")
+
+
+@pytest.fixture
+def black_hole(six: None) -> Callable[[socket.AddressFamily, str, int], AbstractContextManager[None]]:
+    """Drops every SYN to a port: a listener with a full backlog, as a firewall that answers nothing."""
+
+    @contextmanager
+    def hole(family: socket.AddressFamily, address: str, port: int) -> Iterator[None]:
+        with socket.socket(family) as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((address, port))
+            listener.listen(0)
+            fillers = [socket.socket(family) for _ in range(4)]
+            for filler in fillers:
+                filler.setblocking(False)
+                filler.connect_ex((address, port))
+            try:
+                yield
+            finally:
+                for filler in fillers:
+                    filler.close()
+
+    return hole

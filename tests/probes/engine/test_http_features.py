@@ -1,7 +1,6 @@
 """Names of our own, proxies, credentials, Unix sockets, families: what a check can ask for, against real servers."""
 
 import base64
-import contextlib
 import hashlib
 import re
 import socket
@@ -233,35 +232,9 @@ def test_netrc_is_never_read(
 # Families
 
 
-@contextlib.contextmanager
-def black_hole(family: socket.AddressFamily, address: str, port: int) -> Iterator[None]:
-    """Drops every SYN to a port: a listener with a full backlog, as a firewall that answers nothing."""
-    with socket.socket(family) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((address, port))
-        listener.listen(0)
-        fillers = [socket.socket(family) for _ in range(4)]
-        for filler in fillers:
-            filler.setblocking(False)
-            filler.connect_ex((address, port))
-        try:
-            yield
-        finally:
-            for filler in fillers:
-                filler.close()
-
-
-def six() -> None:
-    try:
-        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
-    except OSError:
-        pytest.skip("no IPv6 on loopback")
-
-
 def test_ipv6_black_hole_costs_a_moment_and_the_family_is_known(
-    names: Names, asking: Asker, servers: Any, answering: Any
+    names: Names, asking: Asker, servers: Any, answering: Any, black_hole: Any
 ) -> None:
-    six()
     port = servers.start(answering())
     names.zone["shop.example"] = ["::1", "127.0.0.1"]
     with black_hole(socket.AF_INET6, "::1", port):
@@ -274,8 +247,8 @@ def test_ipv6_black_hole_costs_a_moment_and_the_family_is_known(
         assert asking(f"http://shop.example:{port}/", family="ipv4").status is Status.UP
 
 
+@pytest.mark.usefixtures("six")
 def test_family_that_is_asked_for_is_used(names: Names, asking: Asker) -> None:
-    six()
     with socket.create_server(("::1", 0), family=socket.AF_INET6) as listener:
         port = listener.getsockname()[1]
 
