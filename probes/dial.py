@@ -107,9 +107,9 @@ def after_reset(failure: Failure, host: str, port: int, deadline: Deadline) -> F
     return Failure(Reason.PROTOCOL_ERROR, text, phases=failure.phases, metrics=failure.metrics)
 
 
-def shown(data: bytes) -> str:
-    """Bytes from a peer, made fit for a message."""
-    return clean(data[:120].decode(errors="replace").strip(), 120)
+def shown(data: bytes, limit: int = 120) -> str:
+    """Bytes from a peer, made fit for a message; the mark of a cut tells where a secret may have lost its end."""
+    return clean(data[: limit * 16 + 1].decode(errors="replace"), limit)
 
 
 def _race(addresses: Sequence[str], port: int, deadline: Deadline, where: str, phases: Phases) -> socket.socket:
