@@ -1,5 +1,6 @@
 """How many files and sockets may this process have open, and how many conversations is that?"""
 
+import errno
 import logging
 import resource
 
@@ -11,6 +12,13 @@ _KEPT_BACK = 200
 _EACH_THREAD = 4
 _EACH_CONVERSATION = 2
 """Two addresses raced (IPv6 and IPv4), or two questions to a name server; never more at a time."""
+
+_SHORTAGES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+
+
+def is_shortage(error: OSError) -> bool:
+    """Whether a socket could not be had for want of descriptors, ports or memory here: never the target's fault."""
+    return error.errno in _SHORTAGES
 
 
 def raise_limit() -> int:

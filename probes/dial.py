@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+from probes.descriptors import is_shortage
 from probes.guard import check_addresses
 from probes.lookup import timed_resolve
 from probes.probe import Deadline, Failure
@@ -38,8 +39,6 @@ _REASONS = {
     errno.EACCES: (Reason.NET_UNREACHABLE, "permission denied"),
     errno.EPERM: (Reason.NET_UNREACHABLE, "not permitted by this machine's packet filter"),
 }
-# Running out of descriptors or ports is this machine's fault, never the target's.
-_OURS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +78,7 @@ def place(host: str, port: int) -> str:
 
 def tcp_failure(error: OSError, where: str, phases: Phases = NO_PHASES) -> Failure:
     """The Failure that an error of the operating system on a connection stands for."""
-    if error.errno in _OURS:
+    if is_shortage(error):
         return Failure(Reason.INTERNAL, f"{where}: {os.strerror(error.errno or 0)} on this machine", phases=phases)
     if isinstance(error, TimeoutError):
         return Failure(Reason.TCP_TIMEOUT, f"{where}: connection timed out", phases=phases)
@@ -108,9 +107,9 @@ def after_reset(failure: Failure, host: str, port: int, deadline: Deadline) -> F
     return Failure(Reason.PROTOCOL_ERROR, text, phases=failure.phases, metrics=failure.metrics)
 
 
-def shown(data: bytes) -> str:
-    """Bytes from a peer, made fit for a message."""
-    return clean(data[:120].decode(errors="replace").strip(), 120)
+def shown(data: bytes, limit: int = 120) -> str:
+    """Bytes from a peer, made fit for a message; the mark of a cut tells where a secret may have lost its end."""
+    return clean(data[: limit * 16 + 1].decode(errors="replace"), limit)
 
 
 def _race(addresses: Sequence[str], port: int, deadline: Deadline, where: str, phases: Phases) -> socket.socket:

@@ -117,11 +117,14 @@ def exchange(request: Request, response: Response) -> dict[str, Any]:
     found: dict[str, Any] = {
         "request": {name: value for name, value in asked.items() if value},
         "address": response.address,
-        "redirects": list(response.redirects),
         "duration_s": response.duration_s,
         "phases": phases_of(response.phases),
         "certificate": None if response.certificate is None else _certificate(response.certificate),
     }
+    # A server may tell what it was told, in words of its own.
+    mask = mask_of_few(_secrets_of(request), 4)
+    if response.hops:
+        found["hops"] = each_text([asdict(hop) | {"phases": phases_of(hop.phases)} for hop in response.hops], mask)
     if response.code is not None:
         answered = {
             "url": response.url,
@@ -131,8 +134,7 @@ def exchange(request: Request, response: Response) -> dict[str, Any]:
             "body_bytes": len(response.body),
             "body": _text(response.body, response.header("content-type")),
         }
-        # A server may tell what it was told, in words of its own.
-        found["response"] = each_text(answered, mask_of_few(_secrets_of(request), 4))
+        found["response"] = each_text(answered, mask)
     if response.failure is not None:
         found["failure"] = {"reason": response.failure.reason.value, "message": response.failure.message}
     return {name: value for name, value in found.items() if value}

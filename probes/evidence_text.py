@@ -1,6 +1,6 @@
 """How do people read evidence? As plain text: what was asked behind `>`, what was answered behind `<`."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 
@@ -40,22 +40,37 @@ def _exchange(entry: dict[str, Any]) -> Iterator[str]:
             yield f"connected to {request['connect_to']} instead of the URL's own address"
     if address := entry.pop("address", None):
         yield f"answered from {address}"
-    for location in _list(entry.pop("redirects", None)):
+    for location in _list(entry.pop("redirects", None)):  # as it was kept before hops were timed
         yield f"redirected to {location}"
+    yield from hop_lines(_list(entry.pop("hops", None)))
     if isinstance(response, Mapping):
         yield f"< {response.get('code', '')} HTTP/{response.get('http_version') or '?'} {response.get('url', '')}"
         yield from _message(response, "<")
     failure = entry.pop("failure", None)
     if isinstance(failure, Mapping):
         yield f"failed: {failure.get('reason')}: {failure.get('message')}"
-    took, phases = entry.pop("duration_s", None), entry.pop("phases", None)
-    if isinstance(took, int | float):
-        parts = phases if isinstance(phases, Mapping) else {}
-        steps = ", ".join(f"{name.removesuffix('_s')} {value * 1000:.1f}" for name, value in parts.items())
-        yield f"took {took * 1000:.1f} ms" + (f" ({steps})" if steps else "")
+    if took := _took(entry.pop("duration_s", None), entry.pop("phases", None)):
+        yield f"took {took}"
     certificate = entry.pop("certificate", None)
     if isinstance(certificate, Mapping):
         yield "certificate: " + ", ".join(f"{name} {value}" for name, value in certificate.items())
+
+
+def hop_lines(hops: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Each request that redirects led to, a line: `hop 1: 301 http://shop.example/ from 10.0.0.7, 12.3 ms (…)`."""
+    for number, hop in enumerate(hops, 1):
+        source = f" from {hop['address']}" if hop.get("address") else ""
+        took = _took(hop.get("duration_s"), hop.get("phases"))
+        yield f"hop {number}: {hop.get('code') or 'no answer'} {hop.get('url')}{source}" + (f", {took}" if took else "")
+
+
+def _took(duration_s: Any, phases: Any) -> str:
+    """`12.3 ms (connect 1.0, ttfb 10.0)`; nothing where nothing was measured."""
+    if not isinstance(duration_s, int | float):
+        return ""
+    parts = phases if isinstance(phases, Mapping) else {}
+    steps = ", ".join(f"{name.removesuffix('_s')} {value * 1000:.1f}" for name, value in parts.items())
+    return f"{duration_s * 1000:.1f} ms" + (f" ({steps})" if steps else "")
 
 
 def _message(message: Mapping[str, Any], mark: str) -> Iterator[str]:

@@ -10,7 +10,7 @@ from probes.curl_transfer import CurlTransfer
 from probes.guard import check_addresses, literal_address
 from probes.handle import shape_of
 from probes.loop import Timer
-from probes.probe import Certificate, Failure, Request, Response
+from probes.probe import Certificate, Failure, Hop, Request, Response
 from probes.redirect import REDIRECTS, follow
 from probes.resolver import Answer
 from probes.result import NO_PHASES, Phases, Reason
@@ -69,7 +69,7 @@ class Fetch:
         self._end_s = deadline_s if request.timeout_s is None else min(deadline_s, now + request.timeout_s)
         self._timeout_s = self._end_s - now
         self._url: Url | None = None
-        self._hops: list[str] = []
+        self._hops: list[Hop] = []
         self._phases = NO_PHASES
         self._duration_s = 0.0
         self._lookup: Timer | None = None
@@ -239,7 +239,8 @@ class Fetch:
         except Failure as failure:
             self._end(failure=failure)
             return
-        self._hops.append(str(target))
+        self._hops.append(self._hop())
+        self._phases, self._duration_s = NO_PHASES, 0.0
         self._request = request
         self._release()
         self._go(target)
@@ -268,10 +269,11 @@ class Fetch:
 
     def _response(self, failure: Failure | None) -> Response:
         transfer = self._transfer
+        hops = self._all_hops() if self._hops else ()
         if failure is not None:
             failure.phases = self._phases
         if transfer is None:
-            return Response(self._request.url, phases=self._phases, redirects=tuple(self._hops), failure=failure)
+            return Response(self._request.url, phases=self._phases, hops=hops, failure=failure)
         return Response(
             url=self._request.url if self._url is None else self._url.text,
             code=transfer.code,
@@ -281,10 +283,25 @@ class Fetch:
             duration_s=self._duration_s,
             address=transfer.address(),
             http_version=transfer.http_version() if failure is None else None,
-            redirects=tuple(self._hops),
+            hops=hops,
             certificate=self._certificate,
             failure=failure,
         )
+
+    def _hop(self) -> Hop:
+        """The request under way, as far as it came."""
+        url = self._request.url if self._url is None else self._url.text
+        transfer, took_s = self._transfer, self._duration_s or None
+        if transfer is None:
+            return Hop(url, None, None, took_s, self._phases)
+        return Hop(url, transfer.code, transfer.address(), took_s, self._phases)
+
+    def _all_hops(self) -> tuple[Hop, ...]:
+        """The hops so far and the one under way; from here on phases and duration are those of all together."""
+        hops = (*self._hops, self._hop())
+        for hop in self._hops:
+            self._add_phases(hop.phases, hop.duration_s or 0.0)
+        return hops
 
     def _release(self) -> None:
         if self._transfer is not None:

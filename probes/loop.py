@@ -16,6 +16,8 @@ READABLE, WRITABLE, EDGES = select.EPOLLIN, select.EPOLLOUT, select.EPOLLET
 """What to watch for; with EDGES a descriptor is told of once, when it becomes ready."""
 _IDLE_WAIT_S = 1.0
 _MOST_EVENTS = 512
+_MOST_TIMERS = 64
+"""In one turn: between them sockets are looked at, whose answers are timed."""
 
 OnEvent = Callable[[int, int], object]
 """Told of a descriptor and the epoll event mask."""
@@ -156,7 +158,9 @@ class Loop:
 
     def _call_timers(self) -> None:
         now = time.monotonic()
-        while self._timers and self._timers[0][0] <= now:
+        for _ in range(_MOST_TIMERS):
+            if not self._timers or self._timers[0][0] > now:
+                return
             call = heapq.heappop(self._timers)[2].call
             if call is not None:
                 self._call(call)

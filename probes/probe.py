@@ -227,9 +227,27 @@ class Certificate:
         return f"{self.fingerprint_sha256[:16]} by {self.issuer}"
 
 
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """One of the requests that redirects made of one: where it went, what answered, and its own share of the time.
+
+    The URL bears no credentials; code and address are None where nothing answered.
+    """
+
+    url: str
+    code: int | None
+    address: str | None
+    duration_s: float | None
+    phases: Phases
+
+
 @value(frozen=True, slots=True)
 class Response:
-    """The answer to a Request, or why there was none (`failure`); phases are libcurl's clock, not ours."""
+    """The answer to a Request, or why there was none (`failure`); phases are libcurl's clock, not ours.
+
+    `duration_s` and `phases` are of all `hops` together; these are every request in its order, the last one included,
+    and none where no redirect was followed.
+    """
 
     url: str
     code: int | None = None
@@ -239,7 +257,7 @@ class Response:
     duration_s: float | None = None
     address: str | None = None
     http_version: str | None = None
-    redirects: tuple[str, ...] = ()
+    hops: tuple[Hop, ...] = ()
     certificate: Certificate | None = None
     failure: Failure | None = None
 

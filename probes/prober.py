@@ -25,7 +25,7 @@ OnFacts = Callable[[str, Mapping[str, str], int], object]
 
 
 @dataclass(slots=True)
-class _Memory:
+class Memory:
     """What one run of a check leaves for the next."""
 
     first_seen_ms: int
@@ -51,7 +51,7 @@ class Prober:
         self._budget = Budget()
         self._engine = Engine(loop, resolver)
         self._pool = Pool(loop, threads)
-        self._memories: dict[str, _Memory] = {}
+        self._memories: dict[str, Memory] = {}
         self.first_seen_ms: Mapping[str, int] = {}
         """Since when checks are known that an earlier worker has seen already."""
 
@@ -88,11 +88,11 @@ class Prober:
         finish = partial(self._hand_on, on_result, check, memory, slot_ms, started_ms)
         self._engine.start(check, self._ask(check, memory, started_ms), finish)
 
-    def _start_blocking(self, check: Check, memory: _Memory, slot_ms: int, on_result: OnResult) -> None:
+    def _start_blocking(self, check: Check, memory: Memory, slot_ms: int, on_result: OnResult) -> None:
         started = [now_ms()]
 
         def finish(reading: Reading) -> None:
-            on_result(self._conclude(check, memory, slot_ms, started[0], reading))
+            on_result(self.conclude(check, memory, slot_ms, started[0], reading))
 
         def prepare() -> Ask | Reading:
             started[0] = now_ms()
@@ -103,14 +103,14 @@ class Prober:
         self._pool.submit(check, prepare, finish)
 
     def _hand_on(  # noqa: PLR0917
-        self, on_result: OnResult, check: Check, memory: _Memory, slot_ms: int, started_ms: int, reading: Reading
+        self, on_result: OnResult, check: Check, memory: Memory, slot_ms: int, started_ms: int, reading: Reading
     ) -> None:
-        on_result(self._conclude(check, memory, slot_ms, started_ms, reading))
+        on_result(self.conclude(check, memory, slot_ms, started_ms, reading))
 
     def miss(self, check: Check, slot_ms: int) -> Result:
         """The result of a run that would have started too late to mean anything."""
         started_ms = now_ms()
-        return self._conclude(check, self._memory(check.id), slot_ms, started_ms, late_reading(started_ms - slot_ms))
+        return self.conclude(check, self._memory(check.id), slot_ms, started_ms, late_reading(started_ms - slot_ms))
 
     def hear_push(self, check_id: str, push: Push) -> None:
         """Keep a call of a heartbeat URL for the next run of its check."""
@@ -139,17 +139,18 @@ class Prober:
         self._engine.close()
         self._pool.close()
 
-    def _memory(self, check_id: str) -> _Memory:
+    def _memory(self, check_id: str) -> Memory:
         memory = self._memories.get(check_id)
         if memory is None:
-            memory = self._memories[check_id] = _Memory(self.first_seen_ms.get(check_id) or now_ms())
+            memory = self._memories[check_id] = Memory(self.first_seen_ms.get(check_id) or now_ms())
         return memory
 
-    def _ask(self, check: Check, memory: _Memory, at_ms: int) -> Ask:
+    def _ask(self, check: Check, memory: Memory, at_ms: int) -> Ask:
         pushes = tuple(memory.pushes) if memory.pushes else ()
         return Ask(Deadline(check.timeout_s), at_ms, check.interval_s, memory.last, pushes, memory.first_seen_ms)
 
-    def _conclude(self, check: Check, memory: _Memory, slot_ms: int, started_ms: int, reading: Reading) -> Result:
+    def conclude(self, check: Check, memory: Memory, slot_ms: int, started_ms: int, reading: Reading) -> Result:
+        """What a reading comes to: judged against the check's limits, its traces kept for the next run."""
         judged = reading
         if check.limits or memory.broken:
             judged, memory.broken = judge(reading, check.limits, memory.broken)
@@ -177,7 +178,7 @@ class Prober:
             else None,
         )
 
-    def _evidence(self, check: Check, memory: _Memory, reading: Reading, at_ms: int) -> Evidence | None:
+    def _evidence(self, check: Check, memory: Memory, reading: Reading, at_ms: int) -> Evidence | None:
         """What the run saw, if it is the first bad one or the one that confirms the trouble."""
         if not self.evidence_s:
             return None

@@ -11,6 +11,8 @@ from urllib.parse import quote, quote_plus
 
 SHORTEST_SECRET = 6
 MASK = "***"
+CUT = "…"
+_SHORTEST_HEAD, _MOST_CUTS = 4, 50
 
 _SECRET_KEY = re.compile(
     r"(?i)(^|[_-])(password|passwd|passphrase|secret|token|credential|credentials|api[_-]?key|authorization|cookie)$"
@@ -36,7 +38,7 @@ def clean(text: str, limit: int = 500) -> str:
         if char not in _INVISIBLE and (char in "\t\n\r" or unicodedata.category(char) not in {"Cc", "Cs"})
     )
     plain = unicodedata.normalize("NFC", " ".join(spaced.split()))
-    return plain if len(plain) <= limit else plain[: limit - 1] + "…"
+    return plain if len(plain) <= limit and len(text) <= limit * 4 else plain[: limit - 1] + CUT
 
 
 def is_secret_key(name: str) -> bool:
@@ -63,15 +65,34 @@ class Redactor:
     """Masks known secrets of at least six characters: as they are, JSON-, URL- and base64-encoded."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        ordered = _ordered_spellings(secrets, SHORTEST_SECRET)
-        self._pattern = re.compile("|".join(map(re.escape, ordered))) if ordered else None
+        self._spellings = _ordered_spellings(secrets, SHORTEST_SECRET)
+        self._pattern = re.compile("|".join(map(re.escape, self._spellings))) if self._spellings else None
 
     def __repr__(self) -> str:
         return "Redactor()"
 
     def mask(self, text: str) -> str:
-        """The text with every secret replaced by `***`."""
-        return text if self._pattern is None else self._pattern.sub(MASK, text)
+        """The text with every secret replaced by `***`, and the beginning of one where the text was cut amid it."""
+        if self._pattern is None:
+            return text
+        text = self._pattern.sub(MASK, text)
+        return self._mask_cuts(text) if CUT in text else text
+
+    def _mask_cuts(self, text: str) -> str:
+        pieces = text.split(CUT)
+        for index in range(max(0, len(pieces) - 1 - _MOST_CUTS), len(pieces) - 1):
+            pieces[index] = self._mask_end(pieces[index])
+        return CUT.join(pieces)
+
+    def _mask_end(self, piece: str) -> str:
+        for spelling in self._spellings:
+            head = spelling[:_SHORTEST_HEAD]
+            at = piece.find(head, max(0, len(piece) - len(spelling)))
+            while at >= 0:
+                if spelling.startswith(piece[at:]):
+                    return piece[:at] + MASK
+                at = piece.find(head, at + 1)
+        return piece
 
     def mask_all(self, value: Any) -> Any:
         """The same for every text in nested dicts and lists; values under the name of a secret are masked whole."""

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from probes.probe import Failure, Request
+from probes.redact import clean
 from probes.result import Reason
 from probes.url import Url, UrlError
 
@@ -16,12 +17,12 @@ def follow(request: Request, code: int, origin: Url, location: str, hops: int) -
     Raises Failure: more hops than allowed, a URL that cannot be used, or a way out of encryption.
     """
     if hops >= request.max_redirects:
-        text = f"more than {request.max_redirects} redirects, the last to {location[:200]}"
+        text = f"more than {request.max_redirects} redirects, the last to {clean(location, 200)}"
         raise Failure(Reason.HTTP_REDIRECT_LOOP, text, code=code)
     try:
         target = origin.join(location)
     except (UrlError, ValueError) as error:
-        text = f"redirect to {location[:200]} refused: {error}"
+        text = f"redirect to {clean(location, 200)} refused: {error}"
         raise Failure(Reason.SSRF_BLOCKED, text, code=code) from None
     if origin.is_tls and not target.is_tls:
         text = f"redirect from https to {target} refused: it gives up encryption"

@@ -17,8 +17,10 @@ import dns.flags
 import dns.message
 import dns.name
 import dns.rcode
+import dns.rdataclass
 import dns.rdatatype
 
+from probes.descriptors import is_shortage
 from probes.loop import READABLE, WRITABLE, Loop, OnEvent, Timer
 from probes.name_service import NameService, SystemNameService
 from probes.probe import Failure
@@ -33,6 +35,8 @@ _TYPES = {
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 1.0, 4.0
 _OTHER_FAMILY_WAIT_S = 0.05  # RFC 8305, section 3: do not hold one family's answer back for the other's
 _LONGEST_TTL_S = 60.0
+_HEAD, _QUESTION, _RECURSE = struct.Struct("!6H"), struct.Struct("!2H"), 0x0100
+_OPT = struct.pack("!B2HIH", 0, dns.rdatatype.OPT, 1232, 0, 0)
 _MOST_CACHED = 10_000
 
 
@@ -229,8 +233,8 @@ class _Question:
         on_reply: Callable[[_Reply], object],
     ) -> None:
         self._loop, self._servers, self._on_reply = loop, servers, on_reply
-        self._query = dns.message.make_query(name, rdtype, use_edns=0, payload=1232, id=secrets.randbelow(65536))
-        self._rdtype = rdtype
+        self._name, self._rdtype, self._id = name, rdtype, secrets.randbelow(65536)
+        self._wire = query_wire(self._id, name, rdtype)
         self._tries = 0
         self._socket: socket.socket | None = None
         self._timer: Timer | None = None
@@ -249,9 +253,10 @@ class _Question:
         wait = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2 ** (self._tries // len(self._servers)))
         self._timer = self._loop.call_later(wait, self._next_server)
         try:
-            self._open(socket.SOCK_DGRAM).send(self._query.to_wire())
+            self._open(socket.SOCK_DGRAM).send(self._wire)
         except OSError as error:
-            self._note(Reason.DNS_TIMEOUT, f"name server {self.server[0]} is not to be reached: {error.strerror}")
+            reason = Reason.INTERNAL if is_shortage(error) else Reason.DNS_TIMEOUT
+            self._note(reason, f"name server {self.server[0]} is not to be reached: {error.strerror}")
             return
         self._watch(READABLE, self._read_datagram)
 
@@ -293,7 +298,7 @@ class _Question:
             answer = dns.message.from_wire(wire, ignore_trailing=True)
         except (dns.exception.DNSException, ValueError):
             return  # not for us, or damaged: the timer goes on
-        if not self._query.is_response(answer):
+        if not dns.message.make_query(self._name, self._rdtype, id=self._id).is_response(answer):
             return
         if answer.flags & dns.flags.TC and self._socket is not None and self._socket.type == socket.SOCK_DGRAM:
             self._ask_by_stream()
@@ -326,10 +331,9 @@ class _Question:
         self._watch(WRITABLE, self._write_stream)
 
     def _write_stream(self, _fd: int, _events: int) -> None:
-        wire = self._query.to_wire()
         try:
             if self._socket is not None:
-                self._socket.send(struct.pack("!H", len(wire)) + wire)
+                self._socket.send(struct.pack("!H", len(self._wire)) + self._wire)
         except OSError as error:
             self._note(Reason.DNS_SERVFAIL, f"name server {self.server[0]} by TCP: {error.strerror}")
             self._move_on()
@@ -347,6 +351,15 @@ class _Question:
             self._move_on()
         elif len(self._buffer) >= 2 and len(self._buffer) >= 2 + struct.unpack("!H", self._buffer[:2])[0]:
             self._take(self._buffer[2:])
+
+
+def query_wire(query_id: int, name: dns.name.Name, rdtype: int) -> bytes:
+    """A question as it is sent: recursion wanted, answers of up to 1,232 bytes (RFC 1035 4.1, RFC 6891 6.1).
+
+    dnspython says the same in 0.2 ms; a dead name server has thousands of them asked within seconds, and again.
+    """
+    head = _HEAD.pack(query_id, _RECURSE, 1, 0, 0, 1)
+    return head + name.to_digestable() + _QUESTION.pack(rdtype, dns.rdataclass.IN) + _OPT
 
 
 def _read_answer(answer: dns.message.Message, rdtype: int, server: str) -> _Reply:

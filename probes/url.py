@@ -13,6 +13,9 @@ from probes.guard import literal_address
 _PORTS = {"http": 80, "https": 443}
 _HOST = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?\.?", re.ASCII)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+# Python's own words repeat a part of the URL, which may be one of a password.
+_NO_HOST = "no host can be read from the URL"
+_NO_PORT = "the port must be from 1 to 65535; write / : @ in a password as %2F %3A %40"
 _KEPT = "%/:?@!$&'()*+,;=~-._|^`{}[]\"<>"
 
 
@@ -68,10 +71,13 @@ def read_url(text: str) -> Url:
         raise UrlError("control characters or a backslash in the URL")
     try:
         parts = urlsplit(text.strip())
-        scheme, port = parts.scheme.lower(), parts.port
-        host = parts.hostname or ""
-    except ValueError as error:
-        raise UrlError(str(error)) from None
+        scheme, host = parts.scheme.lower(), parts.hostname or ""
+    except ValueError:
+        raise UrlError(_NO_HOST) from None
+    try:
+        port = parts.port
+    except ValueError:
+        raise UrlError(_NO_PORT) from None
     if scheme not in _PORTS:
         raise UrlError(f"scheme {scheme or '(none)'} instead of http or https")
     username, password = _decoded(parts.username), _decoded(parts.password)

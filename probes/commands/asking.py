@@ -46,6 +46,7 @@ def probe(
     all, for want of a sound configuration or a known check, is unknown.
     """
     from probes.asking import ask_now
+    from probes.evidence_text import hop_lines
     from probes.redact import Redactor
 
     # Here the answer is the table; what a loop would log beside it says the same twice.
@@ -57,9 +58,14 @@ def probe(
     worst: list[Status] = []
     width = max(len(check.id) for check in checks)
     by_id = {check.id: check for check in checks}
-    for result in ask_now(checks, mask=Redactor(secrets).mask):
+    led: dict[str, Sequence[Mapping[str, Any]]] = {}
+    for result in ask_now(checks, mask=Redactor(secrets).mask, on_hops=led.__setitem__):
         worst.append(result.status)
-        click.echo(json.dumps(as_object(by_id[result.check_id], result)) if as_json else as_line(result, width))
+        hops = led.get(result.check_id, ())
+        if as_json:
+            click.echo(json.dumps(as_object(by_id[result.check_id], result) | ({"hops": hops} if hops else {})))
+        else:
+            click.echo("\n".join([as_line(result, width), *(f"            {line}" for line in hop_lines(hops))]))
     raise SystemExit(exit_code(worst))
 
 

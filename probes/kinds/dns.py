@@ -7,12 +7,14 @@ from typing import ClassVar, Literal
 import dns.exception
 import dns.rdatatype
 import dns.resolver
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from probes.lookup import dns_failure
-from probes.probe import Ask, BlockingProbe, Expect, Failure, Metric, Options, Reading, probe
+from probes.guard import check_addresses
+from probes.lookup import dns_failure, timed_resolve
+from probes.probe import Ask, BlockingProbe, Deadline, Expect, Failure, Metric, Options, Reading, probe
 from probes.redact import clean
 from probes.result import Phases, Reason
+from probes.url import UrlError, ascii_host
 
 RecordType = Literal["A", "AAAA", "CNAME", "MX", "NS", "TXT", "SOA", "CAA", "SRV", "PTR"]
 
@@ -22,9 +24,22 @@ class DnsOptions(Options):
 
     name: str = Field(description="Name to look up", min_length=1, max_length=253)
     type: RecordType = Field("A", description="Record type to ask for")
-    server: str | None = Field(None, description="Address of the DNS server to ask, instead of this machine's own")
+    server: str | None = Field(
+        None, description="Address or name of the DNS server to ask, instead of this machine's own"
+    )
     port: int = Field(53, ge=1, le=65535, description="Its port")
     tcp: bool = Field(False, description="Ask over TCP instead of UDP")
+
+    @field_validator("server")
+    @classmethod
+    def _is_a_host(cls, server: str | None) -> str | None:
+        """A URL dnspython would fetch, past our guard."""
+        if server is not None:
+            try:
+                ascii_host(server)
+            except UrlError:
+                raise ValueError("server must be an address or a name, as 192.0.2.53 or ns.example.org") from None
+        return server
 
 
 class DnsExpect(Expect):
@@ -57,7 +72,7 @@ class DnsProbe(BlockingProbe):
 
     def run(self, ask: Ask) -> Reading:
         """Asks once; a server that stays silent is asked again within the deadline, as UDP may lose a packet."""
-        resolver = self._resolver()
+        resolver = self._resolver(ask.deadline)
         started = time.monotonic()
         try:
             answer = resolver.resolve(
@@ -83,14 +98,17 @@ class DnsProbe(BlockingProbe):
             message=shown, duration_s=took, phases=phases, metrics=metrics, carry=records, facts=_facts(records)
         )
 
-    def _resolver(self) -> dns.resolver.Resolver:
-        if self.options.server is None:
+    def _resolver(self, deadline: Deadline) -> dns.resolver.Resolver:
+        server = self.options.server
+        if server is None:
             try:
                 return dns.resolver.Resolver()
             except dns.resolver.NoResolverConfiguration as error:
                 raise Failure(Reason.SELF_DNS, "this machine has no DNS resolver configured") from error
         resolver = dns.resolver.Resolver(configure=False)
-        resolver.nameservers = [self.options.server]
+        addresses, _ = timed_resolve(server, deadline)
+        check_addresses(server, addresses, (server,))
+        resolver.nameservers = list(addresses)
         resolver.port = self.options.port
         return resolver
 

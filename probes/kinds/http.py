@@ -208,22 +208,23 @@ def _evidence_of_nodes(
 
 def measure(response: Response, now_ms: int) -> dict[str, float]:
     """The metrics every HTTP answer has."""
-    metrics = {} if response.code is None else _sizes(len(response.body), len(response.redirects))
+    metrics = {} if response.code is None else _sizes(len(response.body), len(response.hops))
     if response.certificate is not None:
         return metrics | {"certificate_days_left": round(days_left(response.certificate, now_ms / 1000), 3)}
     return metrics
 
 
 @lru_cache(maxsize=4096)
-def _sizes(size_bytes: int, redirects: int) -> dict[str, float]:
+def _sizes(size_bytes: int, hops: int) -> dict[str, float]:
     """One object for all that are equal: most checks hear the same each time, and thousands of results wait."""
-    return {"size_bytes": float(size_bytes), "redirects": float(redirects)}
+    return {"size_bytes": float(size_bytes), "redirects": float(max(0, hops - 1))}
 
 
 def facts_of(response: Response) -> Mapping[str, str] | None:
     """What seldom changes about an answer; only a change is stored."""
     family = None if response.code is None or not response.address else "IPv6" if ":" in response.address else "IPv4"
-    return _facts(response.certificate, family, response.redirects if response.code is not None else None)
+    followed = tuple(hop.url for hop in response.hops[1:]) if response.hops else ()
+    return _facts(response.certificate, family, followed if response.code is not None else None)
 
 
 @lru_cache(maxsize=4096)

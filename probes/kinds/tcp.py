@@ -5,10 +5,9 @@ from typing import ClassVar
 from pydantic import Field
 
 from probes.address import Endpoint
-from probes.dial import CutOff, Line, dial, tcp_failure
+from probes.dial import CutOff, Line, dial, shown, tcp_failure
 from probes.handshake import shake, trusting
 from probes.probe import Ask, BlockingProbe, Expect, Failure, Metric, Reading, probe
-from probes.redact import clean
 from probes.result import Phases, Reason
 
 MAX_ANSWER_BYTES = 64 * 1024
@@ -92,7 +91,7 @@ def _read_until(line: Line, wanted: bytes, ask: Ask, place: str) -> None:
 
 
 def _mismatch(heard: bytes, wanted: bytes, place: str, phases: Phases) -> Failure:
-    said = clean(heard[:200].decode(errors="replace"), 120)
+    said = shown(heard)
     text = (
         f"{place}: expected “{wanted.decode()}”, the peer said “{said}”" if said else f"{place}: hung up without a word"
     )

@@ -37,6 +37,10 @@ class TlsOptions(Endpoint):
     client_cert_file: str | None = Field(None, description="PEM file of our own certificate, where one is asked for")
     client_key_file: str | None = Field(None, description="PEM file of its key, where it is not in the same file")
     min_version: Literal["1.0", "1.1", "1.2", "1.3"] = Field("1.2", description="Lowest TLS version to accept")
+    ocsp_staple: bool = Field(
+        False,
+        description="true: the server must staple an OCSP answer that calls its certificate good (a second handshake)",
+    )
 
 
 class TlsExpect(Expect):
@@ -71,7 +75,7 @@ class TlsProbe(BlockingProbe):
         return f"TLS handshake with {self.options.where().place}"
 
     def run(self, ask: Ask) -> Reading:
-        """One handshake; a second one without verification only to read a certificate that was refused."""
+        """One handshake; a second one to read a certificate that was refused, or to ask for a stapled OCSP answer."""
         where = self.options.where()
         name = self.options.server_name or where.host
         context = self._context()
@@ -93,6 +97,12 @@ class TlsProbe(BlockingProbe):
         if isinstance(last, str):
             metrics["certificate_changed"] = float(last != leaf.fingerprint_sha256)
         self._check(leaf, phases, metrics)
+        if self.options.ocsp_staple:
+            try:
+                self._insist_on_staple(name, line.address, where.port, ask.deadline)
+            except Failure as failure:
+                failure.phases, failure.metrics, failure.facts = phases, metrics, {"certificate": leaf.fact}
+                raise
         return Reading(
             status=Status.UP,
             message=clean(f"certificate {leaf.fingerprint_sha256[:16]} by {leaf.issuer}"),
@@ -135,6 +145,13 @@ class TlsProbe(BlockingProbe):
         except Failure:
             pass  # the refusal itself is the news; that the second look failed adds nothing
         return Failure(failure.reason, words, phases=failure.phases, metrics=metrics, facts=facts)
+
+    def _insist_on_staple(self, name: str, address: str, port: int, deadline: Deadline) -> None:
+        from probes.staple import Handshake, insist_on_staple
+
+        options = self.options
+        certificates = (options.ca_file, options.client_cert_file, options.client_key_file)
+        insist_on_staple(Handshake(name, address, port, options.min_version, *certificates), deadline)
 
     def _check(self, leaf: Certificate, phases: Phases, metrics: dict[str, float]) -> None:
         wanted = (self.expect.fingerprint_sha256 or leaf.fingerprint_sha256).replace(":", "").lower()

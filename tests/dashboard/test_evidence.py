@@ -39,7 +39,10 @@ class Echo(BaseHTTPRequestHandler):
         page = f'<input type="hidden" name="csrf" value="{csrf}">'.encode()
         told = json.dumps({"token": token, "said": f"{self.path} {dict(self.headers)}", "body": body.decode()}).encode()
         content = page if self.path == "/form" else told + b"\nplain " + self.path.encode() + b" " + body
-        self.send_response(200 if self.path == "/form" else 500)
+        moved = self.path.startswith("/moved/")
+        self.send_response(302 if moved else 200 if self.path == "/form" else 500)
+        if moved:
+            self.send_header("Location", f"{self.path.removeprefix('/moved')}&again={self.headers['X-Key']}")
         self.send_header("Set-Cookie", f"sid={cookie}; Path=/; HttpOnly")
         self.send_header("X-Request", self.path)
         self.send_header("Content-Length", str(len(content)))
@@ -70,7 +73,8 @@ def document(url):
             {"name": "login", "request": {"url": "/login?state={{csrf}}", "form": form}},
         ],
     }
-    targets = {"web": {"tier": "web", "checks": [ask | common, login | common]}}
+    moved = ask | {"name": "moved", "url": url + "/moved/${env:PATH_CANARY}?key=${env:QUERY_CANARY}&page=2"}
+    targets = {"web": {"tier": "web", "checks": [ask | common, login | common, moved | common]}}
     return {"sites": {"shop": {"title": "Shop", "targets": targets}}, "notifiers": {"ops": {"kind": "log"}}}
 
 
@@ -88,7 +92,7 @@ def failed(estate, tmp_path_factory):
     worker.start()
     try:
         until = time.monotonic() + 30
-        while len(kept(made)) < 4:
+        while len(kept(made)) < 6:
             assert time.monotonic() < until, kept(made)
             time.sleep(0.1)
     finally:
@@ -115,6 +119,7 @@ def test_first_and_confirming_failure_of_each_check_are_kept(failed):
     assert [(row.check_id, row.kind) for row in rows] == [
         *(("shop/web/ask", kind) for kind in ("first", "confirmed")),
         *(("shop/web/journey", kind) for kind in ("first", "confirmed")),
+        *(("shop/web/moved", kind) for kind in ("first", "confirmed")),
     ]
     assert {row.expires_ms - row.created_ms for row in rows} == {14 * 86_400_000}
     assert all(len(row.data) < 4096 for row in rows)
@@ -142,7 +147,9 @@ def test_incident_show_prints_what_was_seen(failed, incident_id, form):
     no_canary(result.output, "incident show")
     if form == "json":
         seen = json.loads(result.output)["evidence"]
-        assert {one["check"] for one in seen} == {"shop/web/ask", "shop/web/journey"}
+        assert {one["check"] for one in seen} == {"shop/web/ask", "shop/web/journey", "shop/web/moved"}
+        hops = next(one["saw"]["hops"] for one in seen if one["check"] == "shop/web/moved")
+        assert [(hop["code"], hop["duration_s"] > 0) for hop in hops] == [(302, True), (500, True)]
         assert seen[0]["saw"]["reason"] in {"http_status", "step_failed"}
         return
     for words in (
@@ -151,6 +158,8 @@ def test_incident_show_prints_what_was_seen(failed, incident_id, form):
         "Accept: text/x-visible",
         "< 500 HTTP/1",
         "failed at step login",
+        "hop 1: 302 http://127.0.0.1",
+        "hop 2: 500 http://127.0.0.1",
     ):
         assert words in result.output, words
     assert "password=***" in result.output
@@ -168,5 +177,9 @@ def test_api_and_page_show_it_as_text(failed, incident_id, serve, browser, estat
         page.goto(f"{served.url}/check?check={quote('shop/web/journey', safe='')}")
         page.get_by_text("What the confirmed failing run saw").first.click(timeout=20_000)
         page.get_by_text("failed at step login").first.wait_for(state="visible", timeout=15_000)
+        no_canary(page.content(), "page")
+        page.goto(f"{served.url}/check?check={quote('shop/web/moved', safe='')}")
+        page.get_by_text("What the confirmed failing run saw").first.click(timeout=20_000)
+        page.get_by_text("hop 2: 500 http://127.0.0.1").first.wait_for(state="visible", timeout=15_000)
         no_canary(page.content(), "page")
         page.close()

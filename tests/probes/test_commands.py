@@ -33,10 +33,13 @@ KEYS += ["duration_s", "code", "phases", "metrics"]
 
 
 class Page(BaseHTTPRequestHandler):
-    """200 for everything but /gone."""
+    """200 for everything but /gone, and /moved, which is somewhere else now."""
 
     def do_GET(self) -> None:
-        self.send_response(404 if self.path == "/gone" else 200)
+        path = self.path.partition("?")[0]
+        self.send_response({"/gone": 404, "/moved": 301}.get(path, 200))
+        if path == "/moved":
+            self.send_header("Location", "/here?token=CANARY&page=2")
         self.send_header("Content-Length", "5")
         self.end_headers()
         self.wfile.write(b"hello")
@@ -97,6 +100,23 @@ def test_one_json_object_a_line_in_the_shape_of_the_contract(site: str) -> None:
     assert lines["http"]["started"].endswith("Z")
     assert set(lines["http"]["phases"]) == {"dns_s", "connect_s", "tls_s", "ttfb_s", "transfer_s"}
     assert (lines["tcp"]["status"], lines["tcp"]["reason"]) == ("down", "tcp_refused")
+
+
+def test_hops_of_a_redirect_are_told_one_by_one(site: str) -> None:
+    urls = [f"{site}/moved", f"{site}/here?token=***&page=2"]
+    answer = json.loads(run("probe", "--json", f"{site}/moved").output)
+    assert list(answer) == [*KEYS, "hops"]
+    assert [(hop["url"], hop["code"], hop["address"]) for hop in answer["hops"]] == [
+        (urls[0], 301, "127.0.0.1"),
+        (urls[1], 200, "127.0.0.1"),
+    ]
+    assert sum(hop["duration_s"] for hop in answer["hops"]) == pytest.approx(answer["duration_s"])
+    assert all(hop["phases"]["ttfb_s"] > 0 for hop in answer["hops"])
+    lines = run("probe", f"{site}/moved").output.splitlines()
+    assert len(lines) == 3
+    assert f"hop 1: 301 {urls[0]} from 127.0.0.1, " in lines[1]
+    assert f"hop 2: 200 {urls[1]} from 127.0.0.1, " in lines[2]
+    assert "ms (connect " in lines[2]
 
 
 def test_a_configured_check_is_asked_by_its_id(site: str) -> None:

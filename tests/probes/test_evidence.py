@@ -7,9 +7,9 @@ import pytest
 
 from probes.evidence import MOST_BODY_CHARS, Budget, Streak, collect, each_text, exchange, hide, pack, unpack
 from probes.evidence_text import as_text
-from probes.probe import Certificate, Failure, Reading, Request, Response
+from probes.probe import Certificate, Failure, Hop, Reading, Request, Response
 from probes.redact import Redactor
-from probes.result import EvidenceKind, Phases, Reason, Status
+from probes.result import NO_PHASES, EvidenceKind, Phases, Reason, Status
 
 UP, DEGRADED, DOWN, UNKNOWN = Status.UP, Status.DEGRADED, Status.DOWN, Status.UNKNOWN
 FIRST, CONFIRMED = EvidenceKind.FIRST, EvidenceKind.CONFIRMED
@@ -144,7 +144,10 @@ def test_people_read_the_whole_story() -> None:
         body=b"Internal Server Error",
         phases=Phases(connect_s=0.001, ttfb_s=0.02),
         duration_s=0.021,
-        redirects=("http://shop.example/a",),
+        hops=(
+            Hop("http://shop.example/a", 302, "10.0.0.6", 0.0123, Phases(connect_s=0.001)),
+            Hop("http://shop.example/login", 500, "10.0.0.7", 0.0087, NO_PHASES),
+        ),
         certificate=certificate,
         failure=Failure(Reason.TLS_EXPIRED, "certificate expired"),
     )
@@ -158,7 +161,8 @@ def test_people_read_the_whole_story() -> None:
         "> POST http://shop.example/login",
         "> email=a&password=***",
         "answered from 10.0.0.7",
-        "redirected to http://shop.example/a",
+        "hop 1: 302 http://shop.example/a from 10.0.0.6, 12.3 ms (connect 1.0)",
+        "hop 2: 500 http://shop.example/login from 10.0.0.7, 8.7 ms",
         "< 500 HTTP/?",
         "< Internal Server Error",
         "failed: tls_expired: certificate expired",
@@ -167,3 +171,7 @@ def test_people_read_the_whole_story() -> None:
         "measured: x 1.5",
     ):
         assert words in text, words
+
+
+def test_evidence_kept_before_hops_were_timed_is_still_read() -> None:
+    assert "redirected to http://shop.example/a" in as_text({"status": "down", "redirects": ["http://shop.example/a"]})

@@ -140,6 +140,17 @@ def test_urls_that_are_none_are_refused(url: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "url",
+    ["http://ann:C4nary/x@shop.example/", "http://ann:C4nary\u2100@shop.example/", "http://ann:C4nary[@shop.example/"],
+    ids=["slash", "compatibility", "bracket"],
+)
+def test_what_is_wrong_with_a_url_is_said_without_its_password(url: str) -> None:
+    with pytest.raises(UrlError) as caught:
+        read_url(url)
+    assert "C4nary" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
     ("url", "plain"),
     [
         ("HTTP://Shop.Example", "http://shop.example/"),

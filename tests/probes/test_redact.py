@@ -42,6 +42,29 @@ def test_a_secret_inside_basic_authentication_is_masked(user: str, secret: str, 
     assert sum(map(len, kept)) <= len(header) - len(secret)
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("AUTH S3cr3t-Can…", "AUTH ***…"),
+        ("said “AUTH S3cr3t-Can…”, and S3cr…", "said “AUTH ***…”, and ***…"),
+        ("Basic UzNjcjN0LU…", "Basic ***…"),
+        ("S3cS3cr3t-C…", "S3c***…"),
+        ("nothing secret…", "nothing secret…"),
+        ("S3cr3t-Can is no cut", "S3cr3t-Can is no cut"),
+        ("…" * 20_000 + "S3cr3t-Can…", "…" * 20_000 + "***…"),
+    ],
+    ids=["end", "amid", "base64", "twice", "none", "no mark", "many"],
+)
+@pytest.mark.timeout(5)
+def test_the_beginning_of_a_secret_before_a_cut_is_masked(text: str, shown: str) -> None:
+    assert Redactor(["S3cr3t-Canary-" + "x" * 400, *(f"another-{n}-secret" for n in range(50))]).mask(text) == shown
+
+
+def test_a_cut_is_marked_wherever_it_was_made() -> None:
+    assert clean("a" * 30 + " " * 60 + "S3cr3t", 20) == "a" * 19 + "…"
+    assert clean("ab" + " " * 90 + "S3cr3t", 20) == "ab…"
+
+
 def test_short_words_are_not_masked() -> None:
     assert Redactor(["local", "", "a"]).mask("a local word") == "a local word"
 

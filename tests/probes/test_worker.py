@@ -1,5 +1,6 @@
 """The whole worker: a real configuration, a real store, real targets."""
 
+import collections
 import contextlib
 import itertools
 import json
@@ -29,7 +30,7 @@ from probes.store.database import StoreError, open_database
 from probes.store.events import load_events
 from probes.store.lock import WorkerLocked
 from probes.store.processes import Process, load_processes
-from probes.store.results import load_results
+from probes.store.results import load_all_results, load_results
 from probes.worker import run_worker
 
 NOW = 10**15
@@ -121,11 +122,11 @@ def start(tmp_path: Path) -> Iterator[Callable[[Path], Running]]:
         one.end()
 
 
-def wait_for(done: Callable[[], Any], within_s: float = 30) -> None:
+def wait_for(done: Callable[[], Any], within_s: float = 30, every_s: float = 0.05) -> None:
     until = time.monotonic() + within_s
     while not done():
         assert time.monotonic() < until, "not done in time"
-        time.sleep(0.05)
+        time.sleep(every_s)
 
 
 def test_results_are_stored_with_their_slots(tmp_path: Path, shop: int, start: Callable[[Path], Running]) -> None:
@@ -411,3 +412,49 @@ def test_deleted_store_is_said_and_begun_anew(tmp_path: Path, shop: int, start: 
     assert worker.results()[0].slot_ms > first_slot
     wait_for(lambda: any("was deleted" in note for one in load_processes(worker.store) for note in one.notes))
     assert any("was deleted" in event.text for event in load_events(worker.store, 0, NOW, kind="store"))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_ten_thousand_targets_that_fail_at_once_harm_no_healthy_one(tmp_path: Path, nginx: Any) -> None:
+    """All are confirmed down within two rounds; the worker stays small, loses nothing, and the healthy stay on time."""
+    count = 10_000
+    failing = [http(1, name=f"down{n}", interval="30s") for n in range(count)]
+    healthy = [{"kind": "http", "url": nginx.url("plain"), "name": f"up{n}"} for n in range(20)]
+    defaults = {"interval": "1s", "timeout": "1s", "retry_interval": "5s", "fail_after": 2}
+    path = write(tmp_path, *failing, *healthy, defaults=defaults)
+    store = open_database(load_config(path).database)
+    with subprocess.Popen([sys.executable, "-c", RUN, str(path)]) as worker:
+        try:
+            wait_for(lambda: load_all(store), 60)
+            began = time.monotonic()
+            wait_for(lambda: failed_twice(store) == count, 120, every_s=3)
+            took_s = time.monotonic() - began
+            (process,) = load_processes(store)
+        finally:
+            worker.send_signal(signal.SIGTERM)
+            assert worker.wait(20) == 0
+    results = load_all(store)
+    assert took_s < 75  # one round of 30 s, and the retries
+    assert {one.reason for one in results if "/down" in one.check_id} == {Reason.TCP_REFUSED}
+    healthy_ones = [one for one in results if "/up" in one.check_id]
+    late_ms = sorted(one.late_ms for one in healthy_ones)
+    assert {one.reason for one in healthy_ones} <= {None, Reason.CANCELLED}  # cancelled: under way at the end
+    assert len(late_ms) > 20 * 20
+    assert late_ms[int(len(late_ms) * 0.95)] < 500
+    assert (process.figures["missed"], process.figures["store_errors"], process.figures["loop_held_up"]) == (0, 0, 0)
+    assert process.figures["rss_bytes"] < 180 << 20
+    assert load_processes(store)[0].figures["results"] == len(results)
+    store.dispose()
+
+
+def load_all(store: Engine) -> list[Result]:
+    try:
+        return load_all_results(store, 0, NOW)
+    except StoreError:  # the tables are not there in the first moments
+        return []
+
+
+def failed_twice(store: Engine) -> int:
+    seen = collections.Counter(one.check_id for one in load_all(store) if "/down" in one.check_id)
+    return sum(number >= 2 for number in seen.values())

@@ -1,7 +1,6 @@
 """Names of our own, proxies, credentials, Unix sockets, families: what a check can ask for, against real servers."""
 
 import base64
-import contextlib
 import hashlib
 import re
 import socket
@@ -27,6 +26,7 @@ from probes.name_service import NameService
 from probes.probe import Ask, Deadline, Reading
 from probes.resolver import Resolver
 from probes.result import Reason, Status
+from probes.runner import gather
 from probes.target import Check, Tier
 
 pytestmark = pytest.mark.usefixtures("carrier")
@@ -164,27 +164,6 @@ def test_name_that_cannot_be_had_has_its_reason_in_time(names: Names, asking: As
     assert time.monotonic() - started < 0.9
 
 
-def test_silent_name_server_holds_up_nobody_else_and_starts_no_thread(
-    names: Names, asking: Asker, servers: Any, answering: Any
-) -> None:
-    names.zone.update({f"dead{n}.example": "silence" for n in range(200)}, alive=["127.0.0.1"])
-    port = servers.start(answering())
-    threads = threading.active_count()
-    hung: list[Reading] = []
-    for number in range(200):
-        asking.begin(f"http://dead{number}.example:9/", hung, timeout_s=3.0)
-    well: list[Reading] = []
-    for _ in range(10):
-        asking.begin(f"http://127.0.0.1:{port}/", well, timeout_s=1.0)
-    asking.wait(well, 10, within_s=2)
-    assert {reading.status for reading in well} == {Status.UP}
-    assert not hung
-    # Threads of the test's own server come and go; 200 waiting lookups would show.
-    assert threading.active_count() - threads < 50
-    asking.wait(hung, 200)
-    assert {reading.reason for reading in hung} == {Reason.DNS_TIMEOUT}
-
-
 # The guard
 
 
@@ -218,6 +197,18 @@ def test_redirect_to_a_name_that_leads_to_metadata_is_refused(
     assert "inside.example" in reading.message
 
 
+def test_redirect_to_a_name_that_nobody_knows_is_told_with_its_hops(
+    names: Names, asking: Asker, servers: Any, answering: Any
+) -> None:
+    port = servers.start(answering(status="302 Found", headers="Location: http://gone.example/?a=1\r\n"))
+    reading = asking(f"http://127.0.0.1:{port}/")
+    assert reading.reason is Reason.DNS_NXDOMAIN
+    assert [(hop["url"], hop["code"], hop["address"]) for hop in gather(reading)["hops"]] == [
+        (f"http://127.0.0.1:{port}/", 302, "127.0.0.1"),
+        ("http://gone.example/?a=1", None, None),
+    ]
+
+
 def test_link_local_address_that_is_named_exactly_is_tried(ask: Asking) -> None:
     assert ask("http://[fe80::1]:9/").reason is Reason.SSRF_BLOCKED
     reading = ask("http://[fe80::1]:9/", timeout_s=0.5, allow_addresses=["fe80::1"])
@@ -243,35 +234,9 @@ def test_netrc_is_never_read(
 # Families
 
 
-@contextlib.contextmanager
-def black_hole(family: socket.AddressFamily, address: str, port: int) -> Iterator[None]:
-    """Drops every SYN to a port: a listener with a full backlog, as a firewall that answers nothing."""
-    with socket.socket(family) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((address, port))
-        listener.listen(0)
-        fillers = [socket.socket(family) for _ in range(4)]
-        for filler in fillers:
-            filler.setblocking(False)
-            filler.connect_ex((address, port))
-        try:
-            yield
-        finally:
-            for filler in fillers:
-                filler.close()
-
-
-def six() -> None:
-    try:
-        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
-    except OSError:
-        pytest.skip("no IPv6 on loopback")
-
-
 def test_ipv6_black_hole_costs_a_moment_and_the_family_is_known(
-    names: Names, asking: Asker, servers: Any, answering: Any
+    names: Names, asking: Asker, servers: Any, answering: Any, black_hole: Any
 ) -> None:
-    six()
     port = servers.start(answering())
     names.zone["shop.example"] = ["::1", "127.0.0.1"]
     with black_hole(socket.AF_INET6, "::1", port):
@@ -284,8 +249,8 @@ def test_ipv6_black_hole_costs_a_moment_and_the_family_is_known(
         assert asking(f"http://shop.example:{port}/", family="ipv4").status is Status.UP
 
 
+@pytest.mark.usefixtures("six")
 def test_family_that_is_asked_for_is_used(names: Names, asking: Asker) -> None:
-    six()
     with socket.create_server(("::1", 0), family=socket.AF_INET6) as listener:
         port = listener.getsockname()[1]
 
@@ -385,33 +350,6 @@ def test_bearer_token_is_sent_and_goes_to_no_other_host(servers: Any, read_head:
     ask(f"http://127.0.0.1:{servers.start(note(away))}/", auth={"scheme": "bearer", "token": "t0ken"})
     assert b"Authorization: Bearer t0ken\r\n" in heard[0]
     assert b"t0ken" not in heard[1]
-
-
-# Redirects
-
-
-def test_every_hop_is_timed_and_the_last_url_is_known(
-    servers: Any, read_head: Any, answering: Any, ask: Asking
-) -> None:
-    def numbered(connection: socket.socket) -> None:
-        head = read_head(connection)
-        hop = int(head.split()[1].split(b"?")[0].strip(b"/") or b"0")
-        time.sleep(0.1)
-        more = f"302 Found\r\nLocation: /{hop + 1}?visit={time.monotonic_ns()}" if hop < 3 else "200 OK"
-        connection.sendall(f"HTTP/1.1 {more}\r\nContent-Length: 0\r\n\r\n".encode())
-
-    root = f"http://127.0.0.1:{servers.start(numbered)}"
-    reading = ask(f"{root}/")
-    assert (reading.status, reading.metrics["redirects"]) == (Status.UP, 3)
-    assert 0.4 <= (reading.phases.ttfb_s or 0) <= (reading.duration_s or 0) < 1.2
-    assert (reading.facts or {})["redirects"] == f"{root}/1 → {root}/2 → {root}/3"
-
-
-@pytest.mark.parametrize("limit", [1, 3])
-def test_limit_of_redirects_is_the_user_s(servers: Any, answering: Any, ask: Asking, limit: int) -> None:
-    port = servers.start(answering(status="301 Moved", headers="Location: /\r\n"))
-    assert ask(f"http://127.0.0.1:{port}/", max_redirects=limit).reason is Reason.HTTP_REDIRECT_LOOP
-    assert servers.accepted == limit + 1
 
 
 # Proxies

@@ -1,22 +1,14 @@
 """HTTP/1.1 and HTTP/2 of a real nginx, HTTP/3 of a real QUIC server, and what nginx does with our credentials."""
 
 import asyncio
-import datetime
-import os
-import shutil
 import socket
-import subprocess
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trustme
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.x509 import ocsp
 
 from probes.kinds.http import Expects, HttpProbe, Options
 from probes.probe import Ask, Reading, Response
@@ -24,115 +16,11 @@ from probes.result import Reason, Status
 
 Asking = Callable[..., Reading]
 
-CONF = """
-daemon off; master_process off; pid {folder}/pid; error_log {folder}/error.log;
-events {{ worker_connections 64; }}
-http {{
-  access_log off; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
-  fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
-  ssl_certificate {folder}/server.pem; ssl_certificate_key {folder}/server.pem;
-  server {{
-    listen 127.0.0.1:{plain};
-    location / {{ return 200 $server_protocol; }}
-    location /private {{ auth_basic shop; auth_basic_user_file {folder}/users; alias {folder}/private.txt; }}
-  }}
-  server {{
-    listen 127.0.0.1:{secure} ssl http2;
-    location / {{ return 200 $server_protocol; }}
-    location /away {{ return 302 /; }}
-    location /large {{ add_header X-Large {large}; return 200; }}
-  }}
-  server {{
-    listen 127.0.0.1:{demanding} ssl; ssl_client_certificate {folder}/ca.pem; ssl_verify_client on;
-    location / {{ return 200 $ssl_client_s_dn; }}
-  }}
-  server {{
-    listen 127.0.0.1:{revoked} ssl; ssl_stapling on; ssl_stapling_file {folder}/revoked.der;
-    location / {{ return 200 fine; }}
-  }}
-  server {{
-    listen 127.0.0.1:{good} ssl; ssl_stapling on; ssl_stapling_file {folder}/good.der;
-    location / {{ return 200 fine; }}
-  }}
-}}
-"""
 
-
-def free_port(kind: int = socket.SOCK_STREAM) -> int:
-    with socket.socket(socket.AF_INET, kind) as free:
+def free_udp_port() -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])
-
-
-class Nginx:
-    """A real nginx: `url("secure")` names one of its servers; certificates of the test's authority."""
-
-    def __init__(self, folder: Path, authority: trustme.CA) -> None:
-        self.ports = {name: free_port() for name in ("plain", "secure", "demanding", "revoked", "good")}
-        leaf = authority.issue_cert("127.0.0.1", not_after=datetime.datetime.now(datetime.UTC) + datetime.timedelta(9))
-        leaf.private_key_and_cert_chain_pem.write_to_path(folder / "server.pem")
-        authority.cert_pem.write_to_path(folder / "server.pem", append=True)  # OCSP needs the issuer in the chain
-        authority.cert_pem.write_to_path(folder / "ca.pem")
-        for name in ("revoked", "good"):
-            (folder / f"{name}.der").write_bytes(staple(authority, leaf, is_revoked=name == "revoked"))
-        (folder / "users").write_text("ann:{PLAIN}secret\n")
-        (folder / "private.txt").write_text("in")
-        (folder / "nginx.conf").write_text(CONF.format(folder=folder, large="x" * 3000, **self.ports))
-        program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin") or ""
-        self._process = subprocess.Popen(
-            [program, "-p", folder, "-c", folder / "nginx.conf"], stderr=subprocess.PIPE, text=True
-        )
-        self._wait()
-
-    def _wait(self) -> None:
-        for _ in range(100):
-            try:
-                socket.create_connection(("127.0.0.1", self.ports["good"]), 1).close()
-                return
-            except OSError:
-                assert self._process.poll() is None, self._process.communicate()[1]
-                time.sleep(0.05)
-        raise AssertionError("nginx does not listen")
-
-    def url(self, server: str, path: str = "/") -> str:
-        scheme = "http" if server == "plain" else "https"
-        return f"{scheme}://127.0.0.1:{self.ports[server]}{path}"
-
-    def close(self) -> None:
-        self._process.terminate()
-        self._process.communicate(timeout=10)
-
-
-def staple(authority: trustme.CA, leaf: trustme.LeafCert, *, is_revoked: bool) -> bytes:
-    """What the authority's OCSP responder would say of a certificate."""
-    now = datetime.datetime.now(datetime.UTC)
-    issuer = x509.load_pem_x509_certificate(authority.cert_pem.bytes())
-    key = serialization.load_pem_private_key(authority.private_key_pem.bytes(), None)
-    builder = ocsp.OCSPResponseBuilder().add_response(
-        cert=x509.load_pem_x509_certificate(leaf.cert_chain_pems[0].bytes()),
-        issuer=issuer,
-        algorithm=hashes.SHA1(),
-        cert_status=ocsp.OCSPCertStatus.REVOKED if is_revoked else ocsp.OCSPCertStatus.GOOD,
-        this_update=now - datetime.timedelta(hours=1),
-        next_update=now + datetime.timedelta(days=1),
-        revocation_time=now - datetime.timedelta(hours=2) if is_revoked else None,
-        revocation_reason=x509.ReasonFlags.key_compromise if is_revoked else None,
-    )
-    response = builder.responder_id(ocsp.OCSPResponderEncoding.HASH, issuer).sign(key, hashes.SHA256())
-    return response.public_bytes(serialization.Encoding.DER)
-
-
-@pytest.fixture(scope="module")
-def nginx(tmp_path_factory: pytest.TempPathFactory, authority: trustme.CA) -> Iterator[Nginx]:
-    if not (shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")):
-        if os.environ.get("CI") == "true":
-            pytest.fail("nginx is needed in CI")
-        pytest.skip("no nginx")
-    folder = tmp_path_factory.mktemp("nginx")
-    folder.chmod(0o755)
-    made = Nginx(folder, authority)
-    yield made
-    made.close()
 
 
 class Versed(HttpProbe):
@@ -152,21 +40,21 @@ def version_of(ask_probe: Asking) -> Callable[..., str]:
 
 @pytest.mark.parametrize(("wanted", "version"), [("auto", "2 HTTP/2.0"), ("2", "2 HTTP/2.0"), ("1.1", "1.1 HTTP/1.1")])
 def test_nginx_speaks_the_version_that_is_wanted(
-    nginx: Nginx, ca_file: str, version_of: Any, wanted: str, version: str
+    nginx: Any, ca_file: str, version_of: Any, wanted: str, version: str
 ) -> None:
     assert version_of(nginx.url("secure"), ca_file=ca_file, http_version=wanted) == version
 
 
-def test_plain_text_is_http_1_1_by_itself(nginx: Nginx, version_of: Any) -> None:
+def test_plain_text_is_http_1_1_by_itself(nginx: Any, version_of: Any) -> None:
     assert version_of(nginx.url("plain")) == "1.1 HTTP/1.1"
 
 
-def test_http_2_that_the_server_lacks_is_told(nginx: Nginx, ask: Asking) -> None:
+def test_http_2_that_the_server_lacks_is_told(nginx: Any, ask: Asking) -> None:
     reading = ask(nginx.url("plain"), http_version="2")
     assert (reading.status, reading.reason) == (Status.DOWN, Reason.HTTP_PROTOCOL)
 
 
-def test_http_2_has_all_phases_days_and_redirects(nginx: Nginx, ca_file: str, ask: Asking) -> None:
+def test_http_2_has_all_phases_days_and_redirects(nginx: Any, ca_file: str, ask: Asking) -> None:
     reading = ask(nginx.url("secure", "/away"), ca_file=ca_file)
     assert (reading.status, reading.metrics["redirects"]) == (Status.UP, 1)
     assert 8.9 < reading.metrics["certificate_days_left"] < 9.1
@@ -176,20 +64,20 @@ def test_http_2_has_all_phases_days_and_redirects(nginx: Nginx, ca_file: str, as
     assert phases.connect_s + phases.tls_s + phases.ttfb_s <= reading.duration_s
 
 
-def test_headers_are_read_in_http_2(nginx: Nginx, ca_file: str, ask: Asking) -> None:
+def test_headers_are_read_in_http_2(nginx: Any, ca_file: str, ask: Asking) -> None:
     reading = ask(nginx.url("secure", "/large"), ca_file=ca_file, expect={"headers": {"X-Large": "x" * 3000}})
     assert reading.status is Status.UP, reading
 
 
 @pytest.mark.parametrize(("password", "reason"), [("secret", None), ("wrong", Reason.AUTH_FAILED)])
-def test_basic_credentials(nginx: Nginx, ask: Asking, password: str, reason: Reason | None) -> None:
+def test_basic_credentials(nginx: Any, ask: Asking, password: str, reason: Reason | None) -> None:
     auth = {"scheme": "basic", "username": "ann", "password": password}
     reading = ask(nginx.url("plain", "/private"), auth=auth)
     assert reading.reason is reason, reading
     assert "secret" not in reading.message
 
 
-def test_credentials_in_the_url(nginx: Nginx, ask: Asking) -> None:
+def test_credentials_in_the_url(nginx: Any, ask: Asking) -> None:
     url = nginx.url("plain", "/private")
     assert ask(url.replace("//", "//ann:secret@")).status is Status.UP
     assert ask(url.replace("//", "//ann:wrong@")).reason is Reason.AUTH_FAILED
@@ -197,7 +85,7 @@ def test_credentials_in_the_url(nginx: Nginx, ask: Asking) -> None:
 
 
 def test_nginx_without_our_certificate_says_so_in_http(
-    nginx: Nginx, ca_file: str, ask: Asking, authority: trustme.CA, tmp_path: Path
+    nginx: Any, ca_file: str, ask: Asking, authority: trustme.CA, tmp_path: Path
 ) -> None:
     reading = ask(nginx.url("demanding"), ca_file=ca_file)
     assert (reading.reason, reading.code) == (Reason.TLS_CLIENT_CERT, 400)
@@ -209,9 +97,7 @@ def test_nginx_without_our_certificate_says_so_in_http(
         assert reading.reason is expected, reading
 
 
-def test_key_in_a_file_of_its_own(
-    nginx: Nginx, ca_file: str, ask: Asking, authority: trustme.CA, tmp_path: Path
-) -> None:
+def test_key_in_a_file_of_its_own(nginx: Any, ca_file: str, ask: Asking, authority: trustme.CA, tmp_path: Path) -> None:
     leaf = authority.issue_cert("ann@example.org")
     certificate, key = tmp_path / "ann.crt", tmp_path / "ann.key"
     leaf.cert_chain_pems[0].write_to_path(certificate)
@@ -221,7 +107,7 @@ def test_key_in_a_file_of_its_own(
     assert ask(nginx.url("demanding"), **options).status is Status.UNKNOWN  # no key: our own fault
 
 
-def test_revoked_certificate_is_told_where_it_is_stapled(nginx: Nginx, ca_file: str, ask: Asking) -> None:
+def test_revoked_certificate_is_told_where_it_is_stapled(nginx: Any, ca_file: str, ask: Asking) -> None:
     good = ask(nginx.url("good"), ca_file=ca_file, ocsp_staple=True)
     assert good.status is Status.UP, good.message
     reading = ask(nginx.url("revoked"), ca_file=ca_file, ocsp_staple=True)
@@ -255,7 +141,7 @@ def quic_port(authority: trustme.CA, tmp_path: Path) -> Iterator[int]:
     authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(tmp_path / "quic.pem")
     configuration = QuicConfiguration(is_client=False, alpn_protocols=H3_ALPN)
     configuration.load_cert_chain(str(tmp_path / "quic.pem"), str(tmp_path / "quic.pem"))
-    loop, port = asyncio.new_event_loop(), free_port(socket.SOCK_DGRAM)
+    loop, port = asyncio.new_event_loop(), free_udp_port()
     thread = threading.Thread(target=loop.run_forever)  # this thread may have a browser's loop running already
     thread.start()
     serving = aioquic.serve("127.0.0.1", port, configuration=configuration, create_protocol=Answerer)
@@ -278,5 +164,5 @@ def test_http_3_over_quic(quic_port: int, ca_file: str, version_of: Any, ask: As
 
 
 def test_http_3_where_nobody_listens_is_refused(ask: Asking) -> None:
-    reading = ask(f"https://127.0.0.1:{free_port(socket.SOCK_DGRAM)}/", http_version="3", timeout_s=1.0)
+    reading = ask(f"https://127.0.0.1:{free_udp_port()}/", http_version="3", timeout_s=1.0)
     assert (reading.status, reading.reason) in {(Status.DOWN, Reason.TCP_REFUSED), (Status.DOWN, Reason.TCP_TIMEOUT)}

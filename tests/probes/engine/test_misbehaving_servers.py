@@ -1,13 +1,14 @@
 """Every way a server can fail us has its own reason, within the deadline."""
 
+import contextlib
 import gzip
 import os
-import resource
 import socket
 import struct
 import time
 import zlib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -20,6 +21,7 @@ from probes.result import Reason, Status
 pytestmark = pytest.mark.usefixtures("carrier")
 
 Asking = Callable[..., Reading]
+MIB = 1 << 20
 
 
 def url_of(port: int, path: str = "/") -> str:
@@ -95,7 +97,9 @@ def test_dripping_header_does_not_outlive_the_deadline(servers: Any, read_head: 
             connection.sendall(b"x")
             time.sleep(0.05)
 
+    started = time.monotonic()
     assert ask(url_of(servers.start(drip)), timeout_s=0.6).reason is Reason.DEADLINE
+    assert time.monotonic() - started < 0.8
 
 
 def test_endless_body_is_too_big(servers: Any, read_head: Any, ask: Asking) -> None:
@@ -105,10 +109,26 @@ def test_endless_body_is_too_big(servers: Any, read_head: Any, ask: Asking) -> N
         while True:
             connection.sendall(b"x" * 65536)
 
+    port = servers.start(flood)
     started = time.monotonic()
-    reading = ask(url_of(servers.start(flood)), max_body=100_000)
+    with at_most(20 * MIB):
+        reading = ask(url_of(port), max_body=100_000)
     assert reading.reason is Reason.BODY_TOO_BIG
     assert time.monotonic() - started < 1
+
+
+@contextlib.contextmanager
+def at_most(growth_bytes: int) -> Iterator[None]:
+    """Fails where the process was at any moment so much larger than at the beginning."""
+    Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten: it would hide the next
+    before = memory("VmRSS")
+    yield
+    assert memory("VmHWM") - before < growth_bytes
+
+
+def memory(name: str) -> int:
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name))
+    return int(line.split()[1]) * 1024
 
 
 def gzip_of_zeros(size: int) -> Iterator[bytes]:
@@ -122,17 +142,16 @@ def gzip_of_zeros(size: int) -> Iterator[bytes]:
 def test_gzip_bomb_is_too_big_and_memory_stays_flat(servers: Any, answering: Any, ask: Asking) -> None:
     bomb = b"".join(gzip_of_zeros(300 << 20))
     port = servers.start(answering(bomb, headers="Content-Encoding: gzip\r\n"))
-    ask(url_of(port))
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for _ in range(3):
-        assert ask(url_of(port)).reason is Reason.BODY_TOO_BIG
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000
+    with at_most(20 * MIB):
+        for _ in range(3):
+            assert ask(url_of(port)).reason is Reason.BODY_TOO_BIG
 
 
 def test_gzip_inside_gzip_is_bounded_too(servers: Any, answering: Any, ask: Asking) -> None:
     bomb = gzip.compress(b"".join(gzip_of_zeros(64 << 20)))
     port = servers.start(answering(bomb, headers="Content-Encoding: gzip, gzip\r\n"))
-    assert ask(url_of(port)).reason in (Reason.BODY_TOO_BIG, Reason.DECODE_ERROR)
+    with at_most(20 * MIB):
+        assert ask(url_of(port)).reason is Reason.BODY_TOO_BIG
 
 
 def test_broken_gzip_is_a_decode_error(servers: Any, answering: Any, ask: Asking) -> None:
@@ -196,61 +215,6 @@ def test_headers_are_limited(servers: Any, answering: Any, ask: Asking, headers:
     assert ask(url_of(servers.start(answering(headers=headers)))).reason is Reason.HTTP_HEADER_TOO_BIG
 
 
-def test_redirect_loop_ends_after_the_limit(servers: Any, answering: Any, ask: Asking) -> None:
-    port = servers.start(answering(status="302 Found", headers="Location: /again\r\n"))
-    reading = ask(url_of(port))
-    assert reading.reason is Reason.HTTP_REDIRECT_LOOP
-    assert servers.accepted == 6
-
-
-def test_redirect_is_the_answer_where_it_is_expected(servers: Any, answering: Any, ask: Asking) -> None:
-    port = servers.start(answering(status="301 Moved Permanently", headers="Location: /new\r\n"))
-    reading = ask(url_of(port), expect={"status": 301})
-    assert (reading.status, reading.code) == (Status.UP, 301)
-
-
-@pytest.mark.parametrize(
-    "target",
-    [
-        "http://169.254.169.254/latest/meta-data/",
-        "http://[fe80::1]/",
-        "http://2852039166/",
-        "http://[::ffff:a9fe:a9fe]/",
-    ],
-)
-def test_redirect_to_metadata_is_blocked(servers: Any, answering: Any, ask: Asking, target: str) -> None:
-    port = servers.start(answering(status="302 Found", headers=f"Location: {target}\r\n"))
-    assert ask(url_of(port)).reason is Reason.SSRF_BLOCKED
-
-
-def test_redirect_to_a_file_is_blocked(servers: Any, answering: Any, ask: Asking) -> None:
-    port = servers.start(answering(status="302 Found", headers="Location: file:///etc/passwd\r\n"))
-    assert ask(url_of(port)).reason is Reason.SSRF_BLOCKED
-
-
-def test_credentials_do_not_follow_a_redirect_to_another_host(servers: Any, read_head: Any, ask: Asking) -> None:
-    heard: list[bytes] = []
-
-    def listen(connection: socket.socket) -> None:
-        heard.append(read_head(connection))
-        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-
-    other = servers.start(listen)
-
-    def send_away(connection: socket.socket) -> None:
-        heard.append(read_head(connection))
-        head = f"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: http://localhost:{other}/\r\n\r\n"
-        connection.sendall(head.encode())
-
-    auth = {"scheme": "basic", "username": "ann", "password": "secret"}
-    reading = ask(url_of(servers.start(send_away)), auth=auth, headers={"Cookie": "a=b", "X-Fine": "1"})
-    assert reading.metrics["redirects"] == 1
-    assert b"Authorization: Basic" in heard[0]
-    assert b"Authorization" not in heard[1]
-    assert b"Cookie" not in heard[1]
-    assert b"X-Fine" in heard[1]
-
-
 def test_wrong_status_names_both(servers: Any, answering: Any, ask: Asking) -> None:
     reading = ask(url_of(servers.start(answering(status="503 Service Unavailable"))))
     assert (reading.reason, reading.code) == (Reason.HTTP_STATUS, 503)
@@ -310,28 +274,27 @@ CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 
 
 @pytest.mark.parametrize(
-    ("said", "reasons"),
+    ("said", "reason"),
     [
-        (b"just text, as HTTP/0.9 would", {Reason.HTTP_PROTOCOL}),
-        (b"HTTP/7.3 200 OK\r\n\r\n", {Reason.HTTP_PROTOCOL}),
-        (b"HTTP/1.1 20 OK\r\n\r\n", {Reason.HTTP_PROTOCOL}),
-        (OK + b"Content-Length: -5\r\n\r\nabc", {Reason.HTTP_PROTOCOL}),
-        (OK + b"Content-Length: 3\r\nContent-Length: 5\r\n\r\nabcde", {Reason.HTTP_PROTOCOL}),
-        (OK + b"no colon here\r\n\r\n", {Reason.HTTP_PROTOCOL}),
-        (OK + b"X: a\x00b\r\n\r\n", {Reason.HTTP_PROTOCOL}),
-        (OK + b"X-Cut: half a hea", {Reason.HTTP_PROTOCOL, Reason.DECODE_ERROR}),
-        (CHUNKED + b"zz\r\nabc\r\n0\r\n\r\n", {Reason.HTTP_PROTOCOL, Reason.DECODE_ERROR}),
-        (CHUNKED + b"5\r\nabc", {Reason.DECODE_ERROR}),
-        (CHUNKED + b"5\r\nabcde\r\n", {Reason.DECODE_ERROR}),
+        (b"just text, as HTTP/0.9 would", Reason.HTTP_PROTOCOL),
+        (b"HTTP/7.3 200 OK\r\n\r\n", Reason.HTTP_PROTOCOL),
+        (b"HTTP/1.1 20 OK\r\n\r\n", Reason.HTTP_PROTOCOL),
+        (OK + b"Content-Length: -5\r\n\r\nabc", Reason.HTTP_PROTOCOL),
+        (OK + b"Content-Length: 3\r\nContent-Length: 5\r\n\r\nabcde", Reason.HTTP_PROTOCOL),
+        (OK + b"no colon here\r\n\r\n", Reason.HTTP_PROTOCOL),
+        (OK + b"X: a\x00b\r\n\r\n", Reason.HTTP_PROTOCOL),
+        (OK + b"X-Cut: half a hea", Reason.HTTP_PROTOCOL),
+        (CHUNKED + b"zz\r\nabc\r\n0\r\n\r\n", Reason.HTTP_PROTOCOL),
+        (CHUNKED + b"5\r\nabc", Reason.DECODE_ERROR),
+        (CHUNKED + b"5\r\nabcde\r\n", Reason.DECODE_ERROR),
     ],
     ids=["0.9", "7.3", "status", "negative", "two lengths", "colon", "nul", "cut", "chunk", "cut chunk", "no end"],
 )
 def test_malformed_answer_has_its_reason(
-    servers: Any, read_head: Any, ask: Asking, said: bytes, reasons: set[Reason]
+    servers: Any, read_head: Any, ask: Asking, said: bytes, reason: Reason
 ) -> None:
     reading = ask(url_of(servers.start(speak(read_head, said))))
-    assert reading.status is Status.DOWN, reading
-    assert reading.reason in reasons, reading
+    assert (reading.status, reading.reason) == (Status.DOWN, reason), reading
 
 
 def test_more_body_than_announced_is_not_read(servers: Any, read_head: Any, ask: Asking) -> None:
@@ -361,7 +324,7 @@ def test_endless_interim_answers_are_ended(servers: Any, read_head: Any, ask: As
             connection.sendall(endless * 100)
 
     reading = ask(url_of(servers.start(handle)), timeout_s=1.0)
-    assert reading.reason in (Reason.HTTP_HEADER_TOO_BIG, Reason.HTTP_PROTOCOL, Reason.DEADLINE), reading
+    assert reading.reason is Reason.HTTP_HEADER_TOO_BIG, reading
 
 
 def test_endless_headers_are_ended_before_the_deadline(servers: Any, read_head: Any, ask: Asking) -> None:
@@ -403,11 +366,9 @@ def test_bomb_of_any_encoding_is_too_big_and_memory_stays_flat(
     servers: Any, answering: Any, ask: Asking, encoding: str, pack: Callable[[bytes], bytes]
 ) -> None:
     port = servers.start(answering(pack(bytes(100 << 20)), headers=f"Content-Encoding: {encoding}\r\n"))
-    ask(url_of(port))
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for _ in range(3):
-        assert ask(url_of(port)).reason is Reason.BODY_TOO_BIG
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000
+    with at_most(20 * MIB):
+        for _ in range(3):
+            assert ask(url_of(port)).reason is Reason.BODY_TOO_BIG
 
 
 @pytest.mark.parametrize("encoding", ["gzip, " * 9 + "gzip", "zstd", "klingon"], ids=["ten times", "zstd", "unknown"])

@@ -1,6 +1,8 @@
 """Names are asked of real sockets: what each answer means, and that a dead server holds nobody up."""
 
 import contextlib
+import os
+import resource
 import socket
 import struct
 import threading
@@ -10,14 +12,16 @@ from pathlib import Path
 
 import dns.flags
 import dns.message
+import dns.name
 import dns.rcode
+import dns.rdatatype
 import dns.rrset
 import pytest
 
 from probes.loop import Loop
 from probes.name_service import NameService, SystemNameService, read_name_service
 from probes.probe import Failure
-from probes.resolver import Lookup, Resolver
+from probes.resolver import Lookup, Resolver, query_wire
 from probes.result import Reason
 
 Answerer = Callable[[dns.message.Message], dns.message.Message | None]
@@ -155,6 +159,13 @@ def test_answers_that_are_none_have_their_reasons(
     assert time.monotonic() - started < 1
 
 
+@pytest.mark.parametrize("name", ["shop.example.org.", "a.", f"{'x' * 63}.{'y' * 63}.example."])
+@pytest.mark.parametrize("rdtype", [dns.rdatatype.A, dns.rdatatype.AAAA])
+def test_question_is_what_dnspython_would_send(name: str, rdtype: dns.rdatatype.RdataType) -> None:
+    query = dns.message.make_query(name, rdtype, use_edns=0, payload=1232, id=4711)
+    assert query_wire(4711, dns.name.from_text(name), rdtype) == query.to_wire()
+
+
 def test_silent_server_is_a_timeout_when_the_time_is_over(
     loop: Loop, name_server: Callable[[Answerer], NameServer]
 ) -> None:
@@ -162,6 +173,21 @@ def test_silent_server_is_a_timeout_when_the_time_is_over(
     started = time.monotonic()
     assert reason_of(resolve(loop, NameService((server.address,)), timeout_s=0.5)) is Reason.DNS_TIMEOUT
     assert 0.45 < time.monotonic() - started < 0.8
+
+
+def test_being_out_of_descriptors_is_our_own_fault(loop: Loop, name_server: Callable[[Answerer], NameServer]) -> None:
+    server = name_server(lambda query: respond(query, "10.0.0.1"))
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest_free = os.dup(0)
+    os.close(lowest_free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, limits[1]))
+    try:
+        found = resolve(loop, NameService((server.address,)), timeout_s=0.3)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert reason_of(found) is Reason.INTERNAL
+    assert isinstance(found, Failure)
+    assert "Too many open files" in found.message
 
 
 def test_second_server_is_asked_when_the_first_is_silent(

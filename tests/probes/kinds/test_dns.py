@@ -9,6 +9,7 @@ import dns.rcode
 import dns.resolver
 import dns.rrset
 import pytest
+from pydantic import ValidationError
 
 from probes import lookup
 from probes.lookup import resolve
@@ -172,6 +173,8 @@ def test_addresses_of_both_families_alternate():
         ("gone.example", Reason.DNS_NXDOMAIN),
         ("empty.example", Reason.DNS_NXDOMAIN),
         ("broken.example", Reason.DNS_SERVFAIL),
+        ("refused.example", Reason.DNS_SERVFAIL),
+        ("loop.example", Reason.DNS_SERVFAIL),
         ("silent.example", Reason.DNS_TIMEOUT),
     ],
 )
@@ -199,3 +202,20 @@ def test_literals_hosts_and_special_names_ask_nobody(tmp_path, monkeypatch):
         resolve("x.invalid", Deadline(1))
     assert caught.value.reason is Reason.DNS_NXDOMAIN
     lookup._hosts.cache_clear()
+
+
+@pytest.mark.parametrize("server", ["https://192.0.2.53/dns-query", "", "169.254.169.254:80", "ns example"])
+def test_a_server_that_is_no_host_is_refused(asker, server):
+    with pytest.raises(ValidationError, match="an address or a name"):
+        asker("dns", {"name": "shop.example", "server": server})
+
+
+def test_a_server_may_have_a_name(asker, name_server, monkeypatch):
+    monkeypatch.setattr(lookup, "resolve", lambda host, deadline: ("127.0.0.1",) if host == "ns.example" else ())
+    assert asker("dns", {"name": "shop.example", "server": "ns.example", "port": name_server})().status is Status.UP
+
+
+def test_the_name_of_a_server_does_not_lead_past_the_guard(asker, monkeypatch):
+    monkeypatch.setattr(lookup, "resolve", lambda host, deadline: ("127.0.0.1", "169.254.169.254"))
+    reading = asker("dns", {"name": "shop.example", "server": "ns.example", "port": 80, "tcp": True})()
+    assert reading.reason is Reason.SSRF_BLOCKED

@@ -184,3 +184,50 @@ def test_waiting_for_a_late_alert_is_no_part_of_the_times(asker, tls_port, ca_fi
     reading = ask()
     assert reading.duration_s < time.monotonic() - started
     assert reading.duration_s == pytest.approx(reading.phases.dns_s + reading.phases.connect_s + reading.phases.tls_s)
+
+
+@pytest.mark.parametrize(
+    ("server", "reason", "words"),
+    [
+        ("good", None, ""),
+        ("revoked", Reason.TLS_REVOKED, "revoked"),
+        ("secure", Reason.TLS_UNTRUSTED, "no good OCSP answer is stapled"),
+    ],
+)
+def test_a_stapled_answer_is_insisted_on_where_that_is_wanted(asker, nginx, server, reason, words):
+    options = {"url": nginx.url(server), "ca_file": nginx.ca_file}
+    assert asker("tls", options)().status is Status.UP  # who does not ask is not told
+    reading = asker("tls", {**options, "ocsp_staple": True})()
+    assert (reading.status, reading.reason) == (Status.DOWN if reason else Status.UP, reason), reading.message
+    assert words in reading.message
+    assert reading.metrics["certificate_days_left"] == pytest.approx(9, abs=0.1)
+    assert reading.phases.tls_s > 0
+
+
+def test_a_stapled_answer_that_is_too_old_is_none(asker, nginx):
+    reading = asker("tls", {"url": nginx.url("stale"), "ca_file": nginx.ca_file, "ocsp_staple": True})()
+    assert reading.reason is Reason.TLS_UNTRUSTED
+    assert "OCSP" in reading.message
+
+
+def test_the_question_for_a_staple_goes_to_the_address_that_was_let_through(asker, nginx, monkeypatch):
+    """The name verified is another than the host, no proxy of the environment is used, and no name is looked up."""
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:1")
+    where = {"host": "localhost", "port": nginx.ports["good"], "server_name": "shop.example"}
+    assert asker("tls", {**where, "ca_file": nginx.ca_file, "ocsp_staple": True})().status is Status.UP
+
+
+def test_a_server_that_hangs_when_asked_for_a_staple(asker, peer, ca_file):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    AUTHORITY.issue_cert("localhost").configure_cert(context)
+    talked = []
+
+    def talk(connection):
+        talked.append(connection)
+        if len(talked) == 1:
+            with context.wrap_socket(connection, server_side=True) as secured:
+                secured.recv(1)
+
+    ask = asker("tls", {"url": f"localhost:{peer(talk)}", "ca_file": ca_file, "ocsp_staple": True}, timeout_s=0.7)
+    assert ask().reason is Reason.TLS_TIMEOUT
+    assert len(talked) == 2
