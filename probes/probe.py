@@ -195,7 +195,7 @@ class Request:
     ocsp_staple: bool = False  # insist on a stapled OCSP answer that says "good"
     shape: object | None = field(default=None, init=False, compare=False, repr=False)
     route: object | None = field(default=None, init=False, compare=False, repr=False)
-    """What the engine remembers of the way there (`probes.plain_run`)."""
+    """What the engine remembers of the way there (`probes.route`)."""
 
     def shaped(self) -> "Request":
         """The same request for asking again and again: its `shape` is one object for all that differ in the URL alone.
@@ -243,7 +243,7 @@ class Hop:
 
 @value(frozen=True, slots=True)
 class Response:
-    """The answer to a Request, or why there was none (`failure`); phases are libcurl's clock, not ours.
+    """The answer to a Request, or why there was none (`failure`); phases are by libcurl's clock, or the loop's.
 
     `duration_s` and `phases` are of all `hops` together; these are every request in its order, the last one included,
     and none where no redirect was followed.
