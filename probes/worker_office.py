@@ -9,12 +9,11 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
-import psutil
-
 from probes.chores import Chore, Chores
 from probes.config import Config
 from probes.config_watch import ConfigWatch
 from probes.facts import Change, FactBook, Facts
+from probes.memory import resident_bytes
 from probes.prober import now_ms
 from probes.store.asks import load_pushes_after, newest_ids, take_run_requests
 from probes.store.damage import look_for_damage
@@ -52,7 +51,6 @@ class WorkerOffice:
         self._name = f"worker/{config.location}@{socket.gethostname()}"
         self._version = _version()
         self._started_ms = now_ms()
-        self._own = psutil.Process()
         self._asks = Session(store)
         self._last_push = 0
         self._last_count = (time.monotonic(), 0)
@@ -265,7 +263,6 @@ class WorkerOffice:
         (then, count), now = self._last_count, time.monotonic()
         self._last_count = (now, worker.finished)
         lateness = sorted(worker.lateness_s)
-        cpu = self._own.cpu_times()
         return {
             "checks": len(self._config.estate.checks),
             "checks_per_s": round((worker.finished - count) / max(now - then, 0.001), 2),
@@ -283,8 +280,8 @@ class WorkerOffice:
             "results": writer.saved,
             "results_dropped": writer.dropped,
             "store_errors": writer.errors,
-            "rss_bytes": self._own.memory_info().rss,
-            "cpu_s": round(cpu.user + cpu.system, 3),
+            "rss_bytes": resident_bytes(),
+            "cpu_s": round(time.process_time(), 3),
         }
 
     def _notes(self) -> list[str]:
