@@ -1,9 +1,9 @@
 """What is watched: sites, their targets in tiers, the checks that question them, and who needs whom."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, TypeVar
 
 from probes.probe import Probe
 from probes.result import Status
@@ -65,10 +65,19 @@ class Check:
         """The word of its probe kind."""
         return self.probe.kind
 
+    def says_the_same(self, other: "Check") -> bool:
+        """Whether two versions of a check are alike in all that is configured."""
+        one, two = self.probe, other.probe
+        alike = type(one) is type(two) and one.options == two.options and one.expect == two.expect
+        return alike and all(getattr(self, name) == getattr(other, name) for name in _BESIDE_PROBE)
+
     @property
     def stale_after_s(self) -> float:
         """Without a result for this long the check is stale."""
         return max(3 * self.interval_s + self.timeout_s, 90.0)
+
+
+_BESIDE_PROBE = tuple(one.name for one in fields(Check) if one.name != "probe")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +112,17 @@ class Estate:
     targets: Mapping[str, Target] = field(default_factory=dict)
     checks: Mapping[str, Check] = field(default_factory=dict)
 
+    def keeping(self, before: "Estate") -> "Estate":
+        """The same, made of what was there before wherever that says the same: what is known of it stays with it.
+
+        So a process that lasts does not lay out its checks anew with each small change.
+        """
+        checks = dict(self.checks)
+        for check_id, old in before.checks.items():
+            if check_id in checks and old.says_the_same(checks[check_id]):
+                checks[check_id] = old
+        return Estate(_kept(self.sites, before.sites), _kept(self.targets, before.targets), checks)
+
     def checks_of(self, target_id: str) -> tuple[Check, ...]:
         """The checks of a target."""
         return tuple(self.checks[check_id] for check_id in self.targets[target_id].checks)
@@ -117,3 +137,10 @@ class Estate:
                 seen.add(needed)
                 yield needed
                 queue.extend(self.targets[needed].needs)
+
+
+_NounT = TypeVar("_NounT", Site, Target)
+
+
+def _kept(now: Mapping[str, _NounT], before: Mapping[str, _NounT]) -> dict[str, _NounT]:
+    return {name: before[name] if before.get(name) == one else one for name, one in now.items()}

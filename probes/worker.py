@@ -156,7 +156,7 @@ class Worker:
         before = self._config.estate.checks
         for check in config.estate.checks.values():
             old = before.get(check.id)
-            if old is not None and not same_question(old, check):
+            if old is not None and old is not check and not same_question(old, check):
                 self._prober.forget_reading(check.id)
         self._config = config
         self.most_in_flight = self._count_room()
