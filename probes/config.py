@@ -47,10 +47,6 @@ class Config:
     worker: WorkerOptions = field(default_factory=WorkerOptions)
     defaults: Defaults = field(default_factory=Defaults)
 
-    def keeping(self, before: "Config") -> "Config":
-        """The same, with the sites, targets and checks of another one that did not change (`Estate.keeping`)."""
-        return replace(self, estate=self.estate.keeping(before.estate))
-
     def slim(self) -> "Config":
         """The same without the text it was read from, for a process that lasts and reads none of it again."""
         return replace(self, document=Document(self.document.source, secrets=self.document.secrets))

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from probes.config import Config, ConfigError
 from probes.config_apart import load_config_apart
-from probes.memory import trim
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +34,7 @@ class ConfigWatch:
             return
         forced, self._forced, self._stamp = self._forced, False, stamp
         try:
-            config = load_config_apart(self._config.source, data_dir=self._config.data_dir).keeping(self._config)
+            config = load_config_apart(self._config.source, data_dir=self._config.data_dir, before=self._config)
         except (ConfigError, OSError) as error:
             self.trouble = f"The configuration was not reloaded, the old one stays in force: {error}"
             log.error("%s", self.trouble)
@@ -44,7 +43,6 @@ class ConfigWatch:
         if forced or config.digest != self._config.digest:
             self._config = config
             self._on_change(config)
-            trim()
 
 
 def stamp_of(source: Path) -> Stamp:

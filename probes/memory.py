@@ -2,13 +2,14 @@
 
 import ctypes
 import gc
+import logging
 import resource
-from contextlib import suppress
 from pathlib import Path
 
 from probes.loop import Loop
 
-_C = ctypes.CDLL(None)
+log = logging.getLogger(__name__)
+
 _M_ARENA_MAX = -8  # of glibc's malloc.h
 _ARENAS = 2
 _SWEEP_S = 0.5
@@ -27,15 +28,12 @@ def give_back() -> None:
     glibc, only the garbage is collected.
     """
     gc.collect()
-    with suppress(AttributeError):
-        _C.mallopt(_M_ARENA_MAX, _ARENAS)
-    trim()
-
-
-def trim() -> None:
-    """Return memory that is free already, for a thread that has just let go of much. Only glibc can."""
-    with suppress(AttributeError):
-        _C.malloc_trim(0)
+    try:
+        c = ctypes.CDLL(None)
+        c.mallopt(_M_ARENA_MAX, _ARENAS)
+        c.malloc_trim(0)
+    except (OSError, AttributeError):
+        log.debug("this C library gives no memory back")
 
 
 class Sweeper:
