@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from urllib.parse import unquote
 
 BUSY_TIMEOUT_MS = 5000
 
@@ -17,7 +18,6 @@ _DAMAGED = (
     "the store's file is damaged: stop Backwatch; `backwatch db check` says where, `db salvage` copies what it can"
 )
 _NO_STORE = "the store's file is no SQLite database: put a backup in its place, or move it away to begin anew"
-_SCHEME = "sqlite:///"
 
 Identity = tuple[int, int]
 """What tells a file from another one put in its place: device and inode."""
@@ -129,18 +129,18 @@ class Speaking:
 
 
 def file_of(url: str) -> Path | None:
-    """The file of a store's address; None for a server and for a database in memory."""
+    """The file of a store's address, read as SQLAlchemy reads it; None for a server and for a database in memory."""
     scheme, _, rest = url.partition("://")
     if scheme.partition("+")[0] != "sqlite":
         return None
-    name = rest.removeprefix("/").partition("?")[0]
+    name = unquote(rest.partition("?")[0].partition("/")[2])
     return Path(name).absolute() if name and name != ":memory:" else None
 
 
 def embedded_store(url: str) -> EmbeddedStore | None:
     """The store in a file that the driver can open by itself; None where the address says more or other than a file."""
     file = file_of(url)
-    return EmbeddedStore(file) if file is not None and url.startswith(_SCHEME) and "?" not in url else None
+    return EmbeddedStore(file) if file is not None and url.startswith("sqlite:///") and "?" not in url else None
 
 
 def set_pragmas(driver: sqlite3.Connection, *, durable: bool = False) -> None:
