@@ -11,7 +11,7 @@ from probes.pattern import LONGEST_PATTERN, LONGEST_SEARCHED, read_pattern
 from probes.redact import MASK, is_private
 
 _SHOWN = 80
-_FROZEN = ConfigDict(frozen=True, extra="forbid")
+_FROZEN = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 def _or_text(schema: dict[str, Any]) -> None:

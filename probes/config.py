@@ -8,9 +8,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
-
 from probes.document import ConfigError, Document, Problem, read_document
 from probes.estate import EstateReader
 from probes.sections import Defaults, RetentionKeys, Section, TopKeys, WorkerKeys
@@ -110,6 +107,10 @@ def _database(document: Document, folder: Path, problems: list[Problem]) -> str:
     given = document.value.get("database")
     if not isinstance(given, str) or document.is_broken(("database",)):
         return f"sqlite:///{folder / DATABASE_FILE}"
+    # Here: who reads the configuration ends soon (`probes.config_apart`), who imports this module may last.
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
     path = ("database",)
     try:
         url = make_url(given)

@@ -34,7 +34,7 @@ class ConfigWatch:
             return
         forced, self._forced, self._stamp = self._forced, False, stamp
         try:
-            config = load_config_apart(self._config.source, data_dir=self._config.data_dir)
+            config = load_config_apart(self._config.source, data_dir=self._config.data_dir, before=self._config)
         except (ConfigError, OSError) as error:
             self.trouble = f"The configuration was not reloaded, the old one stays in force: {error}"
             log.error("%s", self.trouble)

@@ -58,7 +58,7 @@ class RunCookies:
 class CookieExpect(BaseModel):
     """What a cookie must be after a step."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     exists: bool = Field(True, description="false: there must be no such cookie (any more)")
     secure: bool | None = Field(None, description="whether it is for HTTPS only")

@@ -1,6 +1,5 @@
 """What does the configuration say, and where does it say so? Files read and merged, references replaced, lines kept."""
 
-import difflib
 import os
 import re
 import types
@@ -300,6 +299,8 @@ def write_path(path: KeyPath) -> str:
 
 def suggest(word: str, known: Iterable[str], few: int = 16) -> str:
     """`did you mean 'url'?`, or all that there is where that is at most `few` words, or nothing."""
+    import difflib  # only where there is a mistake: who reads none, and lasts, does without
+
     names = sorted(set(known))
     close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
     if not close:

@@ -90,7 +90,7 @@ Authority = Annotated[str | None, AfterValidator(_check_authority)]
 class Auth(BaseModel):
     """Credentials for a request."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     scheme: Literal["basic", "digest", "bearer"] = Field("basic", description="how they are sent")
     username: Plain = Field(None, description="for basic and digest")

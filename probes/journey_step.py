@@ -16,7 +16,7 @@ from probes.http_status import Statuses, name_status, status_matches
 from probes.placeholder import fill, fill_all, fill_url, is_name, names_in, spelling_for
 from probes.probe import Response
 
-_FROZEN = ConfigDict(frozen=True, extra="forbid")
+_FROZEN = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 _FORM = "application/x-www-form-urlencoded"
 
 

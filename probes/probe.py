@@ -19,7 +19,7 @@ from probes.value import value
 class Options(BaseModel):
     """Base of a kind's options: its fields are the keys users write, their descriptions the documentation."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     def __setstate__(self, state: dict[Any, Any]) -> None:
         """From a pickle: set one by one, thousands of checks share the keys, and each keeps 200 bytes, not 1,200."""
@@ -31,7 +31,7 @@ class Options(BaseModel):
 class Expect(BaseModel):
     """Base of a kind's own expectations (status, body …); limits on metrics need no field here."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 @dataclass(frozen=True, slots=True)

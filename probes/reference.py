@@ -1,8 +1,7 @@
 """What stands behind ${env:X} and ${file:X}? References in configuration texts and where their values come from."""
 
-import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 _REFERENCE = re.compile(r"\$\$\{|\$\{([^{}]*)\}|\$\{")
@@ -45,11 +44,17 @@ def _resolve(reference: str, environ: Mapping[str, str], folder: Path) -> tuple[
         return _from_environment(name, environ)
     if source == "file" and colon:
         return _from_file(name, folder), True
-    close = difflib.get_close_matches(source, ("env", "file"), n=1)
+    close = _close_to(source, ("env", "file"))
     if colon and close:
         raise BrokenReference(f"'${{{reference}}}' is no reference", f"did you mean '${{{close[0]}:{name}}}'?")
     hint = f"write '${{env:{reference}}}' for an environment variable, " if _NAME.fullmatch(reference) else ""
     raise BrokenReference(f"'${{{reference[:60]}}}' is no reference", f"{hint}'$${{' where it is meant literally")
+
+
+def _close_to(word: str, known: Iterable[str], cutoff: float = 0.6) -> list[str]:
+    import difflib  # as in `probes.document`
+
+    return difflib.get_close_matches(word, list(known), n=1, cutoff=cutoff)
 
 
 def _from_environment(text: str, environ: Mapping[str, str]) -> tuple[str, bool]:
@@ -60,7 +65,7 @@ def _from_environment(text: str, environ: Mapping[str, str]) -> tuple[str, bool]
         return environ[name], True
     if has_default:
         return default, False
-    close = difflib.get_close_matches(name, environ, n=1, cutoff=0.8)
+    close = _close_to(name, environ, 0.8)
     suggestion = f"did you mean {close[0]}?" if close else f"set it, or write '${{env:{name}:-default}}'"
     raise BrokenReference(f"environment variable {name} is not set", suggestion)
 

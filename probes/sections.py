@@ -47,7 +47,7 @@ Times = Annotated[int, Field(ge=1, le=100)]
 class Section(BaseModel):
     """Base of all sections: frozen, and unknown keys are mistakes."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class Defaults(Section):

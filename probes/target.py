@@ -1,9 +1,11 @@
 """What is watched: sites, their targets in tiers, the checks that question them, and who needs whom."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Literal
+
+from pydantic import BaseModel
 
 from probes.probe import Probe
 from probes.result import Status
@@ -65,10 +67,26 @@ class Check:
         """The word of its probe kind."""
         return self.probe.kind
 
+    def says_the_same(self, other: "Check") -> bool:
+        """Whether two versions of a check are alike in all that is configured."""
+        one, two = self.probe, other.probe
+        alike = type(one) is type(two) and _is_same(one.options, two.options) and _is_same(one.expect, two.expect)
+        return alike and all(getattr(self, name) == getattr(other, name) for name in _BESIDE_PROBE)
+
     @property
     def stale_after_s(self) -> float:
         """Without a result for this long the check is stale."""
         return max(3 * self.interval_s + self.timeout_s, 90.0)
+
+
+_BESIDE_PROBE = tuple(one.name for one in fields(Check) if one.name != "probe")
+
+
+def _is_same(one: BaseModel, two: BaseModel) -> bool:
+    # Not `==`, which looks at the `__dict__`: an object that was asked for it keeps it, 160 bytes a check.
+    return one.model_fields_set == two.model_fields_set and all(
+        getattr(one, name) == getattr(two, name) for name in type(one).model_fields
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,6 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 
-from sqlalchemy import Engine as Database
-
 from probes.clockwatch import ClockWatch
 from probes.config import Config
 from probes.descriptors import most_conversations, raise_limit
@@ -22,7 +20,7 @@ from probes.prober import Prober, now_ms
 from probes.redact import Redactor, clean
 from probes.result import Result
 from probes.schedule import Due, Schedule
-from probes.store.database import StoreError, open_database
+from probes.store.database import Store, StoreError, open_store
 from probes.store.lock import WorkerLock
 from probes.store.results import ResultWriter
 from probes.target import Check
@@ -158,7 +156,7 @@ class Worker:
         before = self._config.estate.checks
         for check in config.estate.checks.values():
             old = before.get(check.id)
-            if old is not None and not same_question(old, check):
+            if old is not None and old is not check and not same_question(old, check):
                 self._prober.forget_reading(check.id)
         self._config = config
         self.most_in_flight = self._count_room()
@@ -277,12 +275,12 @@ def run_worker(config: Config, stop: threading.Event | None = None) -> None:
     """
     config = config.slim()
     with WorkerLock(config.database):
-        database = open_database(config.database)
+        store = open_store(config.database)
         try:
             _upgrade(config.database)
-            _run(config, database, stop)
+            _run(config, store, stop)
         finally:
-            database.dispose()
+            store.dispose()
 
 
 def _upgrade(database_url: str) -> None:
@@ -294,12 +292,12 @@ def _upgrade(database_url: str) -> None:
         raise StoreError(done.stderr.strip() or f"the upgrade of the store ended with status {done.returncode}")
 
 
-def _run(config: Config, database: Database, stop: threading.Event | None) -> None:
+def _run(config: Config, store: Store, stop: threading.Event | None) -> None:
     sys.setswitchinterval(0.001)  # the loop must not wait 5 ms for a thread that computes
-    results = ResultWriter(database)
+    results = ResultWriter(store)
     writer = Writer(results.save)
     worker = Worker(config, writer.put)
-    office = WorkerOffice(config, database, worker, writer, _upgrade)
+    office = WorkerOffice(config, store, worker, writer, _upgrade)
     office.open()
     _listen(worker, office, stop)
     writer.start()

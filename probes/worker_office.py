@@ -9,16 +9,15 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
-import psutil
-from sqlalchemy import Engine as Database
-
 from probes.chores import Chore, Chores
 from probes.config import Config
 from probes.config_watch import ConfigWatch
 from probes.facts import Change, FactBook, Facts
+from probes.memory import resident_bytes
 from probes.prober import now_ms
 from probes.store.asks import load_pushes_after, newest_ids, take_run_requests
 from probes.store.damage import look_for_damage
+from probes.store.database import Store
 from probes.store.events import record_event
 from probes.store.facts import load_facts, save_facts
 from probes.store.file_watch import FileWatch
@@ -46,14 +45,13 @@ class WorkerOffice:
     """Opened and closed by the worker's thread; in between it works in threads of its own."""
 
     def __init__(
-        self, config: Config, database: Database, worker: "Worker", writer: Writer, upgrade: Callable[[str], object]
+        self, config: Config, store: Store, worker: "Worker", writer: Writer, upgrade: Callable[[str], object]
     ) -> None:
-        self._config, self._database, self._worker, self._writer = config, database, worker, writer
+        self._config, self._store, self._worker, self._writer = config, store, worker, writer
         self._name = f"worker/{config.location}@{socket.gethostname()}"
         self._version = _version()
         self._started_ms = now_ms()
-        self._own = psutil.Process()
-        self._asks = Session(database)
+        self._asks = Session(store)
         self._last_push = 0
         self._last_count = (time.monotonic(), 0)
         self._watch = ConfigWatch(config, self._take_config)
@@ -66,7 +64,7 @@ class WorkerOffice:
         self._warning = ""
         self._damage = ""
         self._upgrade = upgrade
-        self._file_watch = FileWatch(database)
+        self._file_watch = FileWatch(store)
         self._file_note = ""
         self._is_file_new = False
         self._desk = Chores(
@@ -88,7 +86,7 @@ class WorkerOffice:
         """Say that we are here, and since when nobody was; learn the heartbeat calls made so far. Raises StoreError."""
         self._record_gap()
         self._worker.know_first_seen(self._remember_first_seen())
-        self._last_push, pushes = load_pushes_after(self._database, 0)
+        self._last_push, pushes = load_pushes_after(self._store, 0)
         for check_id, push in pushes:
             if check_id in self._config.estate.checks:
                 self._worker.hear_push(check_id, push)
@@ -120,11 +118,11 @@ class WorkerOffice:
         self._desk.hurry("watching the configuration")
 
     def _record_gap(self) -> None:
-        for process in load_processes(self._database):
+        for process in load_processes(self._store):
             if process.name == self._name and self._started_ms - process.seen_ms > _GAP_MS:
                 text = f"nothing was probed from location {self._config.location}: its worker was not running"
                 record_event(
-                    self._database, process.seen_ms, "gap", text, subject=self._config.location, end_ms=self._started_ms
+                    self._store, process.seen_ms, "gap", text, subject=self._config.location, end_ms=self._started_ms
                 )
 
     def _hear_clock_jump(self, jump_s: float) -> None:
@@ -132,7 +130,7 @@ class WorkerOffice:
         at_ms = now_ms()
         self._desk.do_once(
             lambda: record_event(
-                self._database,
+                self._store,
                 min(at_ms, at_ms - int(jump_s * 1000)),
                 "clock_jump",
                 f"the clock jumped by {jump_s:.1f} s, or the machine slept",
@@ -142,10 +140,10 @@ class WorkerOffice:
         )
 
     def _open_book(self) -> None:
-        known = load_facts(self._database, self._config.location)
+        known = load_facts(self._store, self._config.location)
         gone: dict[str, Facts] = {check_id: {} for check_id in known if check_id not in self._config.estate.checks}
         if gone:
-            save_facts(self._database, self._config.location, gone)
+            save_facts(self._store, self._config.location, gone)
         self._book = FactBook(known)
 
     def _record_changes(self) -> None:
@@ -158,11 +156,11 @@ class WorkerOffice:
         while self._untold:
             change = self._untold[0]
             text = f"{change.text} (seen from {location})"
-            record_event(self._database, change.at_ms, change.kind, text, subject=change.check_id)
+            record_event(self._store, change.at_ms, change.kind, text, subject=change.check_id)
             log.info("%s: %s", change.check_id, change.text)
             self._untold.pop(0)
         if self._unsaved:
-            save_facts(self._database, location, self._unsaved)
+            save_facts(self._store, location, self._unsaved)
             self._unsaved = {}
 
     def _hear_overload(self, text: str, took_s: float) -> None:
@@ -172,7 +170,7 @@ class WorkerOffice:
         said = text or f"overloaded for {took_s:.0f} s, over now"
         self._desk.do_once(
             lambda: record_event(
-                self._database,
+                self._store,
                 begin_ms,
                 "overload",
                 said,
@@ -189,11 +187,11 @@ class WorkerOffice:
             self._take_pushes()
 
     def _take_requests(self) -> None:
-        for check_id in take_run_requests(self._database):
+        for check_id in take_run_requests(self._store):
             self._worker.loop.call_soon(partial(self._worker.run_now, check_id))
 
     def _take_pushes(self) -> None:
-        self._last_push, pushes = load_pushes_after(self._database, self._last_push)
+        self._last_push, pushes = load_pushes_after(self._store, self._last_push)
         for check_id, push in pushes:
             if check_id in self._config.estate.checks:
                 self._worker.loop.call_soon(partial(self._worker.hear_push, check_id, push))
@@ -206,11 +204,11 @@ class WorkerOffice:
         self._worker.loop.call_soon(partial(self._worker.know_first_seen, self._remember_first_seen()))
         self._worker.loop.call_soon(partial(self._worker.replace_config, config))
         log.info("configuration reloaded: %d checks", len(config.estate.checks))
-        record_event(self._database, now_ms(), "config", f"configuration reloaded: {len(config.estate.checks)} checks")
+        record_event(self._store, now_ms(), "config", f"configuration reloaded: {len(config.estate.checks)} checks")
 
     def _remember_first_seen(self) -> dict[str, int]:
         ids = [check.id for check in self._config.estate.checks.values() if check.kind == "heartbeat"]
-        return remember_first_seen(self._database, ids, now_ms())
+        return remember_first_seen(self._store, ids, now_ms())
 
     def _look_at_file(self) -> None:
         happened = self._file_watch.look()
@@ -221,32 +219,32 @@ class WorkerOffice:
         if self._is_file_new:  # until it goes well: the writer keeps its results meanwhile
             self._upgrade(self._config.database)
             self._is_file_new = False
-            self._last_push, _ = load_pushes_after(self._database, 0)
+            self._last_push, _ = load_pushes_after(self._store, 0)
             self._worker.loop.call_soon(partial(self._worker.know_first_seen, self._remember_first_seen()))
-            record_event(self._database, now_ms(), "store", happened or self._file_note)
+            record_event(self._store, now_ms(), "store", happened or self._file_note)
 
     def _keep_up(self) -> None:
-        if is_due(self._database, now_ms()) or not self._kept_up:
+        if is_due(self._store, now_ms()) or not self._kept_up:
             self._upkeep.run(self._config.retention, now_ms())
             self._kept_up = True
 
     def _checkpoint(self) -> None:
-        self._warning = checkpoint(self._database).warning
+        self._warning = checkpoint(self._store).warning
 
     def _look_for_damage(self) -> None:
         self._damage = look_for_damage(self._config.database)
         if not self._damage:
-            set_meta(self._database, DAMAGE, None)
+            set_meta(self._store, DAMAGE, None)
             return
         log.error("%s", self._damage)
-        set_meta(self._database, DAMAGE, self._damage)
-        record_event(self._database, now_ms(), "store", self._damage)
+        set_meta(self._store, DAMAGE, self._damage)
+        record_event(self._store, now_ms(), "store", self._damage)
 
     def _beat(self) -> None:
         if "damaged" in self._writer.trouble and not self._damage:
             self._maintenance.hurry(_LOOKING)
         beat(
-            self._database,
+            self._store,
             Process(
                 name=self._name,
                 role="worker",
@@ -265,7 +263,6 @@ class WorkerOffice:
         (then, count), now = self._last_count, time.monotonic()
         self._last_count = (now, worker.finished)
         lateness = sorted(worker.lateness_s)
-        cpu = self._own.cpu_times()
         return {
             "checks": len(self._config.estate.checks),
             "checks_per_s": round((worker.finished - count) / max(now - then, 0.001), 2),
@@ -283,8 +280,8 @@ class WorkerOffice:
             "results": writer.saved,
             "results_dropped": writer.dropped,
             "store_errors": writer.errors,
-            "rss_bytes": self._own.memory_info().rss,
-            "cpu_s": round(cpu.user + cpu.system, 3),
+            "rss_bytes": resident_bytes(),
+            "cpu_s": round(time.process_time(), 3),
         }
 
     def _notes(self) -> list[str]:

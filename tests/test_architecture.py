@@ -95,8 +95,8 @@ def test_sql_stands_only_in_the_stores() -> None:
 
 
 def test_the_worker_does_not_load_the_dashboard() -> None:
-    # Streamlit and pandas cost seconds of start and a hundred megabytes.
-    heavy = ("streamlit", "pandas", "numpy", "requests", "OpenSSL", "cryptography")
+    # Streamlit and pandas cost seconds of start and a hundred megabytes, SQLAlchemy 25.
+    heavy = ("streamlit", "pandas", "numpy", "requests", "sqlalchemy", "asyncio", "OpenSSL", "cryptography")
     code = f"import sys, probes.worker, probes.store.upkeep; print(*(name for name in {heavy} if name in sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == ""

@@ -37,7 +37,7 @@ Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,99}$")]
 class Ratio(BaseModel):
     """A share from two counters over the last five minutes, such as the hit rate of a cache."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     hits: Selector = Field(description="counter of what went well")
     misses: Selector = Field(description="counter of the rest")

@@ -27,7 +27,7 @@ from probes.store.block import (
 from probes.store.columns import PHASES, Columns
 from probes.store.due import HOUR_MS
 from probes.store.history import Part, find_parts
-from probes.store.tables import SERIES_BITS
+from probes.store.keys import SERIES_BITS
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]

@@ -1,4 +1,4 @@
-"""How many rows go into an embedded store at once: a few dozen a statement, past SQLAlchemy's handling of parameters.
+"""How many rows go into an embedded store at once: a few dozen a statement.
 
 A statement a row costs twice as much, and lets go of the interpreter and takes it again with each row: the loop that
 probes and the thread that stores would wake each other thousands of times a second.
@@ -9,16 +9,14 @@ from functools import lru_cache
 from itertools import chain
 from typing import Any
 
-from sqlalchemy import Connection
-
-from probes.store.database import driver_of
+from probes.store.database import Link, driver_of
 
 _TOGETHER = (64, 8, 1)
 
 
-def insert_rows(connection: Connection, head: str, tail: str, rows: Sequence[Sequence[Any]]) -> int:
+def insert_rows(link: Link, head: str, tail: str, rows: Sequence[Sequence[Any]]) -> int:
     """`head VALUES (…), (…) tail` for all rows, in their order; the number of rows that were inserted or changed."""
-    driver, count, start = driver_of(connection), 0, 0
+    driver, count, start = driver_of(link), 0, 0
     for size in _TOGETHER:
         while len(rows) - start >= size:
             values = tuple(chain.from_iterable(rows[start : start + size]))

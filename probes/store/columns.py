@@ -7,8 +7,8 @@ from functools import lru_cache
 from itertools import compress
 from typing import Any, Self
 
+from probes.store.keys import SERIES_BITS, key_of
 from probes.store.rows import HotRow, pack_metrics
-from probes.store.tables import SERIES_BITS, key_of
 
 STEP_US = 10
 """Packed durations are whole multiples of this."""

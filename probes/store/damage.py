@@ -11,9 +11,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-from sqlalchemy import Connection
-
-from probes.store.database import StoreError, database_file
+from probes.store.embedded import StoreError, file_of
 
 MOST = 20
 _WHOLE = ("incident", "incident_event", "incident_member", "outbox", "check_state", "silence")
@@ -25,7 +23,7 @@ def look_for_damage(database_url: str) -> str:
 
     Raises StoreError where that could not be found out.
     """
-    file = database_file(database_url)
+    file = file_of(database_url)
     if file is None:
         return ""
     done = subprocess.run(
@@ -76,11 +74,8 @@ def _name_tables(own: sqlite3.Connection) -> Sequence[str]:
     return [line.split("table ")[1].split(":")[0] for line in said if ": table " in line]
 
 
-def find_damage(connection: Connection) -> list[str]:
+def find_damage(file: Path) -> list[str]:
     """Sentences, one a problem; none for a sound file. Raises sqlite3.Error where not even the schema can be read."""
-    file = database_file(connection.engine)
-    if file is None:
-        return []
     # A connection of its own: the one that met the damage cannot end its transaction any more.
     with closing(sqlite3.connect(file, timeout=5)) as own:
         try:

@@ -6,17 +6,23 @@ the count of marks is the one it began with.
 
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy import Connection, Engine, delete, func, select, text
-
-from probes.store.database import is_sqlite, reading, upsert, writing
+from probes.store.database import Link, Store, is_sqlite, reading, writing
+from probes.store.keys import SERIES_BITS, key_of
 from probes.store.meta import ROLLED_MS, get_ms, put
-from probes.store.tables import SERIES_BITS, due_hour, hot, within
+from probes.store.statement import change, rows, scalar
 
 HOUR_MS = 3_600_000
 DAY_MS = 86_400_000
 CLOSE_MS = 120_000
 
 _CLAIM = 7_301_447  # number of an advisory lock
+
+_MARK = """
+INSERT INTO due_hour (bucket_ms, marks) VALUES (:bucket_ms, 1)
+ON CONFLICT (bucket_ms) DO UPDATE SET marks = due_hour.marks + 1
+"""
+_SETTLE = "DELETE FROM due_hour WHERE bucket_ms = :hour_ms AND marks = :marks"
+_FIRST = "SELECT min(id) FROM hot WHERE id >= :begin AND id < :end"
 
 
 def hour_of(slot_ms: int) -> int:
@@ -29,48 +35,46 @@ def day_of(slot_ms: int) -> int:
     return slot_ms - slot_ms % DAY_MS
 
 
-def exclude(connection: Connection) -> None:
+def exclude(link: Link) -> None:
     """Nobody is writing results in this transaction's time, and whoever comes next sees what it did."""
-    if not is_sqlite(connection):
-        connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": _CLAIM})
+    if not is_sqlite(link):
+        rows(link, "SELECT pg_advisory_xact_lock(:number)", number=_CLAIM)
 
 
-def share(connection: Connection) -> None:
+def share(link: Link) -> None:
     """A writer of results enters: on a server, no hour is claimed until it has committed. SQLite has one writer."""
-    if not is_sqlite(connection):
-        connection.execute(text("SELECT pg_advisory_xact_lock_shared(:number)"), {"number": _CLAIM})
+    if not is_sqlite(link):
+        rows(link, "SELECT pg_advisory_xact_lock_shared(:number)", number=_CLAIM)
 
 
-def mark(connection: Connection, hours: Iterable[int]) -> None:
+def mark(link: Link, hours: Iterable[int]) -> None:
     """A result came into hours that were claimed before."""
-    rows = [{"bucket_ms": hour, "marks": 1} for hour in sorted(hours)]
-    if rows:
-        insert = upsert(connection)(due_hour)
-        again = insert.on_conflict_do_update(index_elements=["bucket_ms"], set_={"marks": due_hour.c.marks + 1})
-        connection.execute(again, rows)
+    marked = [{"bucket_ms": hour_ms} for hour_ms in sorted(hours)]
+    if marked:
+        change(link, _MARK, *marked)
 
 
-def claim(engine: Engine, now_ms: int) -> list[tuple[int, int]]:
+def claim(store: Store, now_ms: int) -> list[tuple[int, int]]:
     """Hours to roll up, with their marks, oldest first: those closed since the last claim, and those marked again."""
     until_ms = hour_of(now_ms - CLOSE_MS)
-    with reading(engine) as connection:
-        rolled_ms = get_ms(connection, ROLLED_MS)
+    with reading(store) as link:
+        rolled_ms = get_ms(link, ROLLED_MS)
     if until_ms > rolled_ms:
-        with writing(engine) as connection:
-            exclude(connection)
-            rolled_ms = get_ms(connection, ROLLED_MS)
-            filled = hours_with_results(connection, rolled_ms, until_ms)
-            mark(connection, {*filled, *last_hours([rolled_ms, *filled], until_ms)})
-            put(connection, ROLLED_MS, str(max(rolled_ms, until_ms)))
-    with reading(engine) as connection:
-        rows = connection.execute(select(due_hour).order_by(due_hour.c.bucket_ms)).fetchall()
-    return [(row.bucket_ms, row.marks) for row in rows]
+        with writing(store) as link:
+            exclude(link)
+            rolled_ms = get_ms(link, ROLLED_MS)
+            filled = hours_with_results(link, rolled_ms, until_ms)
+            mark(link, {*filled, *last_hours([rolled_ms, *filled], until_ms)})
+            put(link, ROLLED_MS, str(max(rolled_ms, until_ms)))
+    with reading(store) as link:
+        found = rows(link, "SELECT bucket_ms, marks FROM due_hour ORDER BY bucket_ms")
+    return [(hour_ms, marks) for hour_ms, marks in found]
 
 
-def pending(engine: Engine, now_ms: int) -> bool:
+def pending(store: Store, now_ms: int) -> bool:
     """Whether `claim` would give anything. Raises StoreError."""
-    with reading(engine) as connection:
-        return hour_of(now_ms - CLOSE_MS) > get_ms(connection, ROLLED_MS) or oldest(connection) is not None
+    with reading(store) as link:
+        return hour_of(now_ms - CLOSE_MS) > get_ms(link, ROLLED_MS) or oldest(link) is not None
 
 
 def last_hours(times_ms: Iterable[int], until_ms: int) -> set[int]:
@@ -79,25 +83,25 @@ def last_hours(times_ms: Iterable[int], until_ms: int) -> set[int]:
     return {day_ms + DAY_MS - HOUR_MS for day_ms in days if day_ms + DAY_MS <= until_ms}
 
 
-def hours_with_results(connection: Connection, from_ms: int, to_ms: int) -> Sequence[int]:
+def hours_with_results(link: Link, from_ms: int, to_ms: int) -> Sequence[int]:
     """Hours that have results in `hot`, oldest first."""
     hours: list[int] = []
     at_ms = from_ms
     while True:
         # One step a filled hour: the key begins with the time.
-        key = connection.scalar(select(func.min(hot.c.id)).where(within(at_ms, to_ms)))
+        key = scalar(link, _FIRST, begin=key_of(at_ms), end=key_of(to_ms))
         if key is None:
             return hours
         hours.append(hour_of(key >> SERIES_BITS))
         at_ms = hours[-1] + HOUR_MS
 
 
-def settle(connection: Connection, hour_ms: int, marks: int) -> None:
+def settle(link: Link, hour_ms: int, marks: int) -> None:
     """The hour was rolled up from everything that had come in at `marks`."""
-    connection.execute(delete(due_hour).where(due_hour.c.bucket_ms == hour_ms, due_hour.c.marks == marks))
+    change(link, _SETTLE, {"hour_ms": hour_ms, "marks": marks})
 
 
-def oldest(connection: Connection) -> int | None:
+def oldest(link: Link) -> int | None:
     """The oldest hour that is still to be rolled up."""
-    hour_ms: int | None = connection.scalar(select(func.min(due_hour.c.bucket_ms)))
+    hour_ms: int | None = scalar(link, "SELECT min(bucket_ms) FROM due_hour")
     return hour_ms

@@ -2,10 +2,8 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import Engine, insert, or_, select
-
-from probes.store.database import reading, writing
-from probes.store.tables import event
+from probes.store.database import Store, reading, writing
+from probes.store.statement import change, rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,25 +18,33 @@ class Event:
     text: str
 
 
+_ADD = "INSERT INTO event (at_ms, end_ms, kind, subject, text) VALUES (:at_ms, :end_ms, :kind, :subject, :text)"
+_TOUCHING = """
+SELECT id, at_ms, end_ms, kind, subject, text FROM event
+WHERE at_ms < :to_ms AND (at_ms >= :from_ms OR end_ms > :from_ms)
+"""
+
+
 def record_event(
-    engine: Engine, at_ms: int, kind: str, text: str, *, subject: str = "", end_ms: int | None = None
+    store: Store, at_ms: int, kind: str, text: str, *, subject: str = "", end_ms: int | None = None
 ) -> None:
     """Keep an event. Kinds in use: gap (we were down), clock_jump, config, deploy, sample_data, and the names of facts
     that changed (certificate, dns_answer, redirects, address_family)."""
     row = {"at_ms": at_ms, "end_ms": end_ms, "kind": kind[:40], "subject": subject[:300], "text": text[:500]}
-    with writing(engine) as connection:
-        connection.execute(insert(event).values(**row))
+    with writing(store) as link:
+        change(link, _ADD, row)
 
 
 def load_events(
-    engine: Engine, from_ms: int, to_ms: int, subject: str | None = None, kind: str | None = None
+    store: Store, from_ms: int, to_ms: int, subject: str | None = None, kind: str | None = None
 ) -> list[Event]:
     """Events that touch from_ms <= t < to_ms, oldest first; of one subject or kind where given."""
-    query = select(event).where(event.c.at_ms < to_ms, or_(event.c.at_ms >= from_ms, event.c.end_ms > from_ms))
+    query = _TOUCHING
     if subject is not None:
-        query = query.where(event.c.subject == subject)
+        query += " AND subject = :subject"
     if kind is not None:
-        query = query.where(event.c.kind == kind)
-    with reading(engine) as connection:
-        rows = connection.execute(query.order_by(event.c.at_ms, event.c.id)).fetchall()
-    return [Event(row.id, row.at_ms, row.end_ms, row.kind, row.subject, row.text) for row in rows]
+        query += " AND kind = :kind"
+    wanted = {name: value for name, value in (("subject", subject), ("kind", kind)) if value is not None}
+    with reading(store) as link:
+        found = rows(link, f"{query} ORDER BY at_ms, id", from_ms=from_ms, to_ms=to_ms, **wanted)
+    return [Event(*row) for row in found]

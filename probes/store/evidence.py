@@ -4,15 +4,31 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Engine, delete, func, select, tuple_
-
 from probes.evidence import unpack
 from probes.result import EvidenceKind, Result
-from probes.store.database import reading, upsert, writing
-from probes.store.tables import evidence
+from probes.store.database import Link, Store, reading, writing
+from probes.store.statement import change, inserting, rows, scalar
 
 MOST_A_CHECK = 100
 """Of one check at one location the newest so many are kept: one that fails every minute must not fill the disk."""
+
+_COLUMNS = ("check_id", "location", "slot_ms", "kind", "created_ms", "expires_ms", "data")
+_ADD = inserting("evidence", _COLUMNS)
+_NEWEST = """
+SELECT check_id, location, slot_ms, kind, created_ms, expires_ms, data FROM evidence
+WHERE check_id IN :check_ids AND slot_ms >= :from_ms AND slot_ms < :to_ms
+ORDER BY slot_ms DESC, check_id, location LIMIT :limit
+"""
+_MOST = "SELECT count(*) FROM evidence GROUP BY check_id, location ORDER BY count(*) DESC LIMIT 1"
+_PRUNE = """
+DELETE FROM evidence WHERE (check_id, location, slot_ms) IN (
+  SELECT check_id, location, slot_ms FROM (
+    SELECT check_id, location, slot_ms,
+      row_number() OVER (PARTITION BY check_id, location ORDER BY slot_ms DESC) AS place
+    FROM evidence
+  ) AS ranked WHERE place > :most
+)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +44,9 @@ class Seen:
     content: dict[str, Any]
 
 
-def write_evidence(connection: Connection, results: Sequence[Result]) -> None:
+def write_evidence(link: Link, results: Sequence[Result]) -> None:
     """Keep the evidence that some of these results carry, in the transaction of the results."""
-    rows = [
+    kept = [
         {
             "check_id": result.check_id,
             "location": result.location,
@@ -43,45 +59,25 @@ def write_evidence(connection: Connection, results: Sequence[Result]) -> None:
         for result in results
         if result.evidence is not None and result.evidence.data
     ]
-    if rows:
-        connection.execute(upsert(connection)(evidence).on_conflict_do_nothing(), rows)
+    if kept:
+        change(link, _ADD, *kept)
 
 
-def load_evidence(engine: Engine, check_ids: Sequence[str], from_ms: int, to_ms: int, limit: int = 10) -> list[Seen]:
+def load_evidence(store: Store, check_ids: Sequence[str], from_ms: int, to_ms: int, limit: int = 10) -> list[Seen]:
     """Evidence of these checks with from_ms <= slot_ms < to_ms, the newest first. Raises StoreError."""
-    query = (
-        select(evidence)
-        .where(evidence.c.check_id.in_(list(check_ids)), evidence.c.slot_ms >= from_ms, evidence.c.slot_ms < to_ms)
-        .order_by(evidence.c.slot_ms.desc(), evidence.c.check_id, evidence.c.location)
-        .limit(limit)
-    )
-    with reading(engine) as connection:
-        rows = connection.execute(query).fetchall()
+    with reading(store) as link:
+        found = rows(link, _NEWEST, check_ids=list(check_ids), from_ms=from_ms, to_ms=to_ms, limit=limit)
     return [
-        Seen(
-            check_id=row.check_id,
-            location=row.location,
-            slot_ms=row.slot_ms,
-            kind=EvidenceKind(row.kind),
-            created_ms=row.created_ms,
-            expires_ms=row.expires_ms,
-            content=unpack(row.data),
-        )
-        for row in rows
+        Seen(check_id, location, slot_ms, EvidenceKind(kind), created_ms, expires_ms, unpack(data))
+        for check_id, location, slot_ms, kind, created_ms, expires_ms, data in found
     ]
 
 
-def prune_surplus(engine: Engine, most: int = MOST_A_CHECK) -> int:
+def prune_surplus(store: Store, most: int = MOST_A_CHECK) -> int:
     """Delete what a check has beyond the newest `most`; returns the number of rows. Raises StoreError."""
-    identity = (evidence.c.check_id, evidence.c.location, evidence.c.slot_ms)
-    place = func.row_number().over(partition_by=identity[:2], order_by=evidence.c.slot_ms.desc()).label("place")
-    ranked = select(*identity, place).subquery()
-    surplus = select(ranked.c.check_id, ranked.c.location, ranked.c.slot_ms).where(ranked.c.place > most)
-    with reading(engine) as connection:
-        crowded = connection.scalar(
-            select(func.count()).select_from(evidence).group_by(*identity[:2]).order_by(func.count().desc()).limit(1)
-        )
+    with reading(store) as link:
+        crowded = scalar(link, _MOST)
     if (crowded or 0) <= most:
         return 0
-    with writing(engine) as connection:
-        return connection.execute(delete(evidence).where(tuple_(*identity).in_(surplus))).rowcount
+    with writing(store) as link:
+        return change(link, _PRUNE, {"most": most})

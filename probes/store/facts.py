@@ -4,31 +4,27 @@ import json
 from collections.abc import Mapping
 from hashlib import sha256
 
-from sqlalchemy import Engine, delete, select
-
 from probes.facts import Facts
-from probes.store.database import reading, writing
-from probes.store.meta import put
-from probes.store.tables import meta
+from probes.store.database import Store, reading, writing
+from probes.store.meta import find, forget, put
 
 _PREFIX = "fact/"
 
 
-def load_facts(engine: Engine, location: str) -> dict[str, Facts]:
+def load_facts(store: Store, location: str) -> dict[str, Facts]:
     """Check id → facts, of one location."""
-    with reading(engine) as connection:
-        rows = connection.scalars(select(meta.c.value).where(meta.c.key.startswith(_PREFIX))).all()
-    kept = [json.loads(value) for value in rows]
+    with reading(store) as link:
+        kept = [json.loads(value) for value in find(link, _PREFIX).values()]
     return {one["check"]: one["facts"] for one in kept if one["location"] == location}
 
 
-def save_facts(engine: Engine, location: str, known: Mapping[str, Facts]) -> None:
+def save_facts(store: Store, location: str, known: Mapping[str, Facts]) -> None:
     """Keep the facts of some checks, those of a location; empty ones are forgotten."""
-    with writing(engine) as connection:
+    with writing(store) as link:
         for check_id, facts in known.items():
             key = _PREFIX + sha256(f"{location}\0{check_id}".encode()).hexdigest()[:40]
             if facts:
                 row = {"check": check_id, "location": location, "facts": dict(facts)}
-                put(connection, key, json.dumps(row, ensure_ascii=False))
+                put(link, key, json.dumps(row, ensure_ascii=False))
             else:
-                connection.execute(delete(meta).where(meta.c.key == key))
+                forget(link, key)

@@ -1,15 +1,14 @@
 """Is the embedded store's file still the one we opened? Deleted or replaced under us, it must not go on unnoticed."""
 
-from sqlalchemy import Engine
-
-from probes.store.database import database_file, file_identity
+from probes.store.database import Store, database_file
+from probes.store.embedded import file_identity
 
 
 class FileWatch:
-    """Looks at the name; connections look for themselves each time they are used (`open_database`)."""
+    """Looks at the name; connections look for themselves each time they are used (`probes.store.embedded`)."""
 
-    def __init__(self, database: Engine) -> None:
-        self._file = database_file(database)
+    def __init__(self, store: Store) -> None:
+        self._file = database_file(store)
         self._known = file_identity(self._file)
 
     def look(self) -> str:

@@ -3,28 +3,27 @@
 from collections.abc import Sequence
 from hashlib import blake2b
 
-from sqlalchemy import Engine, delete, select
-
-from probes.store.database import upsert, writing
-from probes.store.tables import meta
+from probes.store.database import Store, writing
+from probes.store.meta import find, forget
+from probes.store.statement import change, inserting
 
 _PREFIX = "first_seen/"
+_ADD = inserting("meta", ("key", "value"))
 
 
-def remember_first_seen(engine: Engine, check_ids: Sequence[str], now_ms: int) -> dict[str, int]:
+def remember_first_seen(store: Store, check_ids: Sequence[str], now_ms: int) -> dict[str, int]:
     """Since when each of these checks is known, epoch milliseconds; new ones since now. Others are forgotten.
 
     Raises StoreError.
     """
     keys = {_key(check_id): check_id for check_id in check_ids}
-    with writing(engine) as connection:
-        known = connection.execute(select(meta.c.key, meta.c.value).where(meta.c.key.startswith(_PREFIX)))
-        found = {row.key: int(row.value) for row in known}
+    with writing(store) as link:
+        found = {key: int(value) for key, value in find(link, _PREFIX).items()}
         for key in found.keys() - keys.keys():
-            connection.execute(delete(meta).where(meta.c.key == key))
+            forget(link, key)
         new = [{"key": key, "value": str(now_ms)} for key in keys if key not in found]
         if new:
-            connection.execute(upsert(connection)(meta).on_conflict_do_nothing(), new)
+            change(link, _ADD, *new)
     return {check_id: found.get(key, now_ms) for key, check_id in keys.items()}
 
 

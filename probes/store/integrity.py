@@ -10,17 +10,16 @@ from sqlalchemy import Connection, Engine, select
 from probes.store.block import BlockError, unpack
 from probes.store.columns import STEP_US, Columns
 from probes.store.damage import find_damage
-from probes.store.database import is_sqlite, reading
+from probes.store.database import database_file, reading
 from probes.store.due import HOUR_MS
-from probes.store.history import HOT_COLUMNS, hours_held, read_hour_blocks
+from probes.store.history import hours_held, read_hour_blocks
+from probes.store.keys import SERIES_BITS
+from probes.store.maintenance import Progress
 from probes.store.meta import HOT_MS, PRUNED_MS, ROLLED_MS, get_ms
 from probes.store.rows import HotRow
-from probes.store.tables import SERIES_BITS, due_hour, error, hot, rollup_d, rollup_h, series, state, summary, within
+from probes.store.tables import HOT_COLUMNS, due_hour, error, hot, rollup_d, rollup_h, series, state, summary, within
 
 MAX_NAMED = 5
-
-Progress = Callable[[str, int, int], object]
-"""Is told what is counted, how many are done, and of how many."""
 
 _MASK = (1 << SERIES_BITS) - 1
 
@@ -42,9 +41,8 @@ def db_check(engine: Engine, progress: Progress = lambda *_: None) -> list[str]:
 
 
 def _check_file(connection: Connection) -> list[str]:
-    if not is_sqlite(connection):
-        return []
-    return find_damage(connection)
+    file = database_file(connection.engine)
+    return find_damage(file) if file is not None else []
 
 
 def _check_orphans(connection: Connection) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from probes.store.database import database_file
+from probes.store.embedded import file_of
 
 
 class WorkerLocked(Exception):
@@ -22,7 +22,7 @@ class WorkerLock:
     """
 
     def __init__(self, database_url: str) -> None:
-        file = database_file(database_url)
+        file = file_of(database_url)
         self._path = file.with_name(f"{file.name}.worker.lock") if file else None
         self._handle: int | None = None
 

@@ -2,14 +2,20 @@
 
 import shutil
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from sqlalchemy import Engine, text
+from probes.store.database import Store, StoreError, database_file, driving, is_sqlite, say_where, speaking
+from probes.store.embedded import BUSY_TIMEOUT_MS, log_of
 
-from probes.store.database import BUSY_TIMEOUT_MS, StoreError, database_file, is_sqlite, say_where, speaking
-from probes.store.integrity import Progress, db_check
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+Progress = Callable[[str, int, int], object]
+"""Is told what is counted, how many are done, and of how many."""
 
 TRUNCATE_BYTES = 64 << 20
 WARN_BYTES = 256 << 20
@@ -26,14 +32,14 @@ class Checkpoint:
     warning: str = ""
 
 
-def db_backup(engine: Engine, path: Path, progress: Progress = lambda *_: None) -> None:
+def db_backup(store: Store, path: Path, progress: Progress = lambda *_: None) -> None:
     """A copy of the store in one file, consistent while others write; it appears under its name when it is whole.
 
     Raises StoreError: for a server, where pg_dump is the tool, for a file that exists, and for a full disk.
     """
-    file = database_file(engine)
+    file = database_file(store)
     if file is None:
-        raise StoreError(f"{say_where(engine)} is no file: back it up with pg_dump.")
+        raise StoreError(f"{say_where(store)} is no file: back it up with pg_dump.")
     if path.exists():
         raise StoreError(f"{path} exists already: a backup never overwrites.")
     part = path.with_name(f"{path.name}.part")
@@ -41,7 +47,7 @@ def db_backup(engine: Engine, path: Path, progress: Progress = lambda *_: None) 
     part.touch(mode=0o600)
     try:
         with (
-            speaking(engine),
+            speaking(store),
             closing(sqlite3.connect(file, timeout=5, isolation_level=None)) as source,
             closing(sqlite3.connect(part)) as copy,
         ):
@@ -61,23 +67,23 @@ def db_backup(engine: Engine, path: Path, progress: Progress = lambda *_: None) 
         part.unlink(missing_ok=True)
 
 
-def checkpoint(engine: Engine) -> Checkpoint:
+def checkpoint(store: Store) -> Checkpoint:
     """Move SQLite's log into its file without waiting for anybody; cut the log off when it grew above 64 MB.
 
     Call it each minute. Does nothing on a server. Raises StoreError.
     """
-    file = database_file(engine)
+    file = database_file(store)
     if file is None:
         return Checkpoint(0)
-    with speaking(engine), closing(engine.raw_connection()) as connection:
-        connection.cursor().execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-        if wal_bytes(engine) > TRUNCATE_BYTES:
-            connection.cursor().execute(f"PRAGMA busy_timeout = {_TRUNCATE_WAIT_MS}").fetchall()
+    with driving(store) as driver:
+        driver.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        if wal_bytes(store) > TRUNCATE_BYTES:
+            driver.execute(f"PRAGMA busy_timeout = {_TRUNCATE_WAIT_MS}").fetchall()
             try:
-                connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+                driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             finally:
-                connection.cursor().execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}").fetchall()
-    size = wal_bytes(engine)
+                driver.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}").fetchall()
+    size = wal_bytes(store)
     if size > WARN_BYTES:
         return Checkpoint(size, f"The store's log has {size / 1e6:.0f} MB: a reader holds a snapshot of {file} open.")
     return Checkpoint(size, _say_space(file, size))
@@ -91,19 +97,19 @@ def _say_space(file: Path, log_bytes: int) -> str:
     return f"Only {free / 1e6:.0f} MB are free on the disk of the store {file}: make room, or shorten the retention."
 
 
-def wal_bytes(engine: Engine) -> int:
+def wal_bytes(store: Store) -> int:
     """Size of SQLite's log."""
-    file = database_file(engine)
-    log = file.with_name(f"{file.name}-wal") if file else None
+    file = database_file(store)
+    log = log_of(file) if file else None
     return log.stat().st_size if log and log.exists() else 0
 
 
-def why_not_writable(engine: Engine) -> str:
+def why_not_writable(store: Store) -> str:
     """What keeps results and alerts out of the embedded store now, in words; empty where nothing does.
 
     Takes the write lock for an instant, and waits for it up to a second. Nothing is asked of a server.
     """
-    file = database_file(engine)
+    file = database_file(store)
     if file is None:
         return ""
     if shutil.disk_usage(file.parent).free < _FULL_BYTES:
@@ -118,13 +124,13 @@ def why_not_writable(engine: Engine) -> str:
     return ""
 
 
-def free_pages(engine: Engine, pages: int = 2000) -> None:
+def free_pages(store: Store, pages: int = 2000) -> None:
     """Give pages that deleted rows left back to the file system, a piece at a time."""
-    if not is_sqlite(engine):
+    if not is_sqlite(store):
         return
-    with speaking(engine), closing(engine.raw_connection()) as connection:
+    with driving(store) as driver:
         # Each step of this statement frees one page, and execute() takes one step.
-        connection.driver_connection.executescript(f"PRAGMA incremental_vacuum({int(pages)})")  # type: ignore[union-attr]
+        driver.executescript(f"PRAGMA incremental_vacuum({int(pages)})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +142,7 @@ class Vacuum:
     warning: str = ""
 
 
-def vacuum(engine: Engine, *, full: bool, progress: Progress) -> Vacuum:
+def vacuum(engine: "Engine", *, full: bool, progress: Progress) -> Vacuum:
     """Give pages without rows back to the file system, in pieces beside a running worker.
 
     `full` writes the whole file anew, which needs its size twice on the disk and keeps writers out meanwhile. On a
@@ -144,37 +150,39 @@ def vacuum(engine: Engine, *, full: bool, progress: Progress) -> Vacuum:
     """
     file = database_file(engine)
     if file is None:
+        from sqlalchemy import text
+
         with speaking(engine), engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.execute(text("VACUUM (FULL, ANALYZE)" if full else "VACUUM (ANALYZE)"))
         return Vacuum(0, 0)
     before = file.stat().st_size + wal_bytes(engine)
     if full:
         _refuse_without_room(file, before)
-        with speaking(engine), closing(engine.raw_connection()) as connection:
-            connection.cursor().execute("VACUUM").close()
+        with driving(engine) as driver:
+            driver.execute("VACUUM").close()
     else:
         free_all_pages(engine, progress)
-    with speaking(engine), closing(engine.raw_connection()) as connection:
-        busy = connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+    with driving(engine) as driver:
+        busy = driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
     words = "a reader holds the log open: the file shrinks when it is gone" if busy else ""
     return Vacuum(before, file.stat().st_size + wal_bytes(engine), words)
 
 
-def free_all_pages(engine: Engine, progress: Progress = lambda *_: None) -> None:
+def free_all_pages(store: Store, progress: Progress = lambda *_: None) -> None:
     """Give every page that deleted rows left back, in pieces. Does nothing on a server. Raises StoreError."""
-    total = left = _free_count(engine) if is_sqlite(engine) else 0
+    total = left = _free_count(store) if is_sqlite(store) else 0
     while left:
-        free_pages(engine)
-        now_left = _free_count(engine)
+        free_pages(store)
+        now_left = _free_count(store)
         progress("freeing pages", total - now_left, total)
         if now_left >= left:
             return  # a file of another making, which only a full vacuum shrinks
         left = now_left
 
 
-def _free_count(engine: Engine) -> int:
-    with speaking(engine), closing(engine.raw_connection()) as connection:
-        return int(connection.cursor().execute("PRAGMA freelist_count").fetchone()[0])
+def _free_count(store: Store) -> int:
+    with driving(store) as driver:
+        return int(driver.execute("PRAGMA freelist_count").fetchone()[0])
 
 
 def _refuse_without_room(file: Path, size: int) -> None:
@@ -191,7 +199,6 @@ __all__ = [
     "Progress",
     "checkpoint",
     "db_backup",
-    "db_check",
     "free_all_pages",
     "free_pages",
     "vacuum",

@@ -5,17 +5,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, select
-
 from probes.store.bulk import insert_rows
-from probes.store.database import is_sqlite, put_rows
+from probes.store.database import Link, is_sqlite
 from probes.store.history import read_rows
+from probes.store.keys import MAX_SLOT_MS, SERIES_BITS, SERIES_MASK
 from probes.store.rows import HotRow
-from probes.store.tables import MAX_SLOT_MS, SERIES_BITS, state
+from probes.store.statement import change, putting, rows
 
 _CHUNK = 500
-SERIES_MASK = (1 << SERIES_BITS) - 1
-_COLUMNS = tuple(column.name for column in state.c)
+_COLUMNS = ("series_id", "slot_ms", "prev_slot_ms", "status", "since_ms", "code", "total_us", "error_id")
+_LOAD = """
+SELECT series_id, slot_ms, prev_slot_ms, status, since_ms, code, total_us, error_id FROM state WHERE series_id IN :ids
+"""
+_PUT = putting("state", _COLUMNS)
 
 
 @dataclass(slots=True)
@@ -24,28 +26,28 @@ class _Newest:
     late_ms: int | None = None  # oldest row of the batch that came after a newer one
 
 
-def update_states(connection: Connection, rows: Sequence[HotRow]) -> None:
+def update_states(link: Link, rows: Sequence[HotRow]) -> None:
     """Bring `state` up to a batch that is already in `hot`; rows are in slot order, one a (slot, series)."""
-    if is_sqlite(connection) and _follow_in_place(connection, rows):
+    if is_sqlite(link) and _follow_in_place(link, rows):
         return
     by_series: dict[int, list[HotRow]] = defaultdict(list)
     for row in rows:
         by_series[row.series_id].append(row)
-    before = _load(connection, list(by_series))
+    before = _load(link, list(by_series))
     after = {series_id: follow(before.get(series_id), batch) for series_id, batch in by_series.items()}
-    _mend_late(connection, after)
+    _mend_late(link, after)
     changed = [newest.values for series_id, newest in sorted(after.items()) if newest.values != before.get(series_id)]
     if changed:
-        put_rows(connection, state, changed)
+        change(link, _PUT, *changed)
 
 
-def _follow_in_place(connection: Connection, rows: Sequence[HotRow]) -> bool:
+def _follow_in_place(link: Link, rows: Sequence[HotRow]) -> bool:
     """What `follow` does, row after row by the database itself; False when a row was not newer than its series.
 
     What was written then is no more than what `follow` begins with when it looks at the batch once more.
     """
     newest = [(row[0] & SERIES_MASK, slot := row[0] >> SERIES_BITS, *row[1:4], row[10], slot) for row in rows]
-    return insert_rows(connection, _NEWEST, _FOLLOWED, newest) == len(newest)
+    return insert_rows(link, _NEWEST, _FOLLOWED, newest) == len(newest)
 
 
 _NEWEST = "INSERT INTO state (series_id, slot_ms, status, code, total_us, error_id, since_ms)"
@@ -102,24 +104,23 @@ def mend(values: Mapping[str, Any], window: Sequence[tuple[int, int]]) -> dict[s
     return mended
 
 
-def _load(connection: Connection, series_ids: Sequence[int]) -> dict[int, dict[str, Any]]:
+def _load(link: Link, series_ids: Sequence[int]) -> dict[int, dict[str, Any]]:
     found: dict[int, dict[str, Any]] = {}
+    load = _LOAD if is_sqlite(link) else f"{_LOAD} FOR UPDATE"
     for start in range(0, len(series_ids), _CHUNK):
-        query = select(state).where(state.c.series_id.in_(series_ids[start : start + _CHUNK]))
-        if connection.dialect.name == "postgresql":
-            query = query.with_for_update()
-        found.update({row[0]: dict(zip(_COLUMNS, row, strict=True)) for row in connection.execute(query)})
+        states = rows(link, load, ids=list(series_ids[start : start + _CHUNK]))
+        found.update({row[0]: dict(zip(_COLUMNS, row, strict=True)) for row in states})
     return found
 
 
-def _mend_late(connection: Connection, after: Mapping[int, _Newest]) -> None:
+def _mend_late(link: Link, after: Mapping[int, _Newest]) -> None:
     late = {series_id: newest.late_ms for series_id, newest in after.items() if newest.late_ms is not None}
     if not late:
         return
     windows: dict[int, list[tuple[int, int]]] = defaultdict(list)
     ids = list(late)
     for start in range(0, len(ids), _CHUNK):
-        for row in read_rows(connection, min(late.values()), MAX_SLOT_MS, ids[start : start + _CHUNK]):
+        for row in read_rows(link, min(late.values()), MAX_SLOT_MS, ids[start : start + _CHUNK]):
             windows[row.series_id].append((row.slot_ms, row.status))
     for series_id in late:
         after[series_id].values = mend(after[series_id].values, windows[series_id])

@@ -9,8 +9,9 @@ from weakref import WeakKeyDictionary
 from sqlalchemy import Connection, Engine, func, select
 
 from probes.store.due import DAY_MS, day_of
+from probes.store.keys import SERIES_BITS
 from probes.store.meta import HOT_MS, get_ms
-from probes.store.tables import SERIES_BITS, hot, rollup_h, summary, within
+from probes.store.tables import hot, rollup_h, summary, within
 
 SETTLED_MS = 120_000
 """Behind the newest result by this much, results are counted once. What comes later still is in the next summary."""

@@ -16,11 +16,12 @@ from probes.store.block import pack
 from probes.store.columns import Columns
 from probes.store.database import is_sqlite, put_rows, reading, writing
 from probes.store.due import HOUR_MS, hour_of
-from probes.store.history import HOT_COLUMNS, read_blocks_of, unpack_readable
+from probes.store.history import read_blocks_of, unpack_readable
+from probes.store.keys import SERIES_BITS, block_key, key_of
 from probes.store.maintenance import free_all_pages
 from probes.store.meta import HOT_MS, ROLLED_MS, UNPACKED_MS, get_ms, put
 from probes.store.rows import HotRow
-from probes.store.tables import SERIES_BITS, block, block_key, hot, key_of, meta, rollup_h, within
+from probes.store.tables import HOT_COLUMNS, block, hot, meta, rollup_h, within
 from probes.store.tally import Tally, find_reasons
 
 SLICE = 100

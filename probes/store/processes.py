@@ -3,12 +3,10 @@
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
-from sqlalchemy import Engine, delete, select
-
-from probes.store.database import put_rows, reading, writing
-from probes.store.tables import process
+from probes.store.database import Store, reading, writing
+from probes.store.statement import change, putting, rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +24,13 @@ class Process:
     notes: tuple[str, ...] = ()
 
 
-def beat(engine: Engine, one: Process) -> None:
+_PUT = putting("process", tuple(one.name for one in fields(Process)))
+_ALL = """
+SELECT name, role, location, pid, version, started_ms, seen_ms, figures, notes FROM process ORDER BY name
+"""
+
+
+def beat(store: Store, one: Process) -> None:
     """Write down that this process is alive."""
     row = {
         "name": one.name[:200],
@@ -39,31 +43,21 @@ def beat(engine: Engine, one: Process) -> None:
         "figures": json.dumps({name: value for name, value in one.figures.items() if math.isfinite(value)}),
         "notes": json.dumps(list(one.notes)),
     }
-    with writing(engine) as connection:
-        put_rows(connection, process, [row])
+    with writing(store) as link:
+        change(link, _PUT, row)
 
 
-def load_processes(engine: Engine) -> list[Process]:
+def load_processes(store: Store) -> list[Process]:
     """Every process that was ever seen and not forgotten, by name."""
-    with reading(engine) as connection:
-        rows = connection.execute(select(process).order_by(process.c.name)).fetchall()
+    with reading(store) as link:
+        found = rows(link, _ALL)
     return [
-        Process(
-            name=row.name,
-            role=row.role,
-            location=row.location,
-            pid=row.pid,
-            version=row.version,
-            started_ms=row.started_ms,
-            seen_ms=row.seen_ms,
-            figures=json.loads(row.figures),
-            notes=tuple(json.loads(row.notes)),
-        )
-        for row in rows
+        Process(name, role, location, pid, version, started_ms, seen_ms, json.loads(figures), tuple(json.loads(notes)))
+        for name, role, location, pid, version, started_ms, seen_ms, figures, notes in found
     ]
 
 
-def forget_process(engine: Engine, name: str) -> None:
+def forget_process(store: Store, name: str) -> None:
     """Remove a process that stopped cleanly, so that nobody waits for it."""
-    with writing(engine) as connection:
-        connection.execute(delete(process).where(process.c.name == name))
+    with writing(store) as link:
+        change(link, "DELETE FROM process WHERE name = :name", {"name": name})

@@ -9,9 +9,10 @@ from probes.store import due
 from probes.store.database import reading, writing
 from probes.store.due import day_of, hour_of
 from probes.store.evidence import prune_surplus
+from probes.store.keys import block_key, key_of
 from probes.store.maintenance import free_pages
 from probes.store.meta import PRUNED_MS, ROLLED_MS, get_ms, put
-from probes.store.tables import block, block_key, event, evidence, hot, key_of, push, rollup_d, rollup_h, run_request
+from probes.store.tables import block, event, evidence, hot, push, rollup_d, rollup_h, run_request
 
 PIECE = 5000
 BLOCKS = 500

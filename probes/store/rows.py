@@ -9,10 +9,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from sqlalchemy import Connection, select
-
 from probes.result import NO_PHASES, Phases, Reason, Result, Status
-from probes.store.tables import SERIES_BITS, error, key_of, series
+from probes.store.database import Link
+from probes.store.keys import SERIES_BITS, key_of
+from probes.store.statement import rows as ask
 
 STATUS_CODES = {Status.UP: 0, Status.DEGRADED: 1, Status.DOWN: 2, Status.UNKNOWN: 3}
 STATUSES = (Status.UP, Status.DEGRADED, Status.DOWN, Status.UNKNOWN)
@@ -109,31 +109,31 @@ def _pack(metrics: tuple[tuple[str, float], ...]) -> str | None:
     return json.dumps(finite, separators=(",", ":")) if finite else None
 
 
-def find_series(connection: Connection, check_id: str, location: str | None = None) -> dict[int, str]:
+def find_series(link: Link, check_id: str, location: str | None = None) -> dict[int, str]:
     """Location by series id of a check, all of them or one."""
-    query = select(series.c.id, series.c.location).where(series.c.check_id == check_id)
-    if location is not None:
-        query = query.where(series.c.location == location)
-    return {row.id: row.location for row in connection.execute(query)}
+    query = "SELECT id, location FROM series WHERE check_id = :check_id"
+    if location is None:
+        return dict(ask(link, query, check_id=check_id))
+    return dict(ask(link, f"{query} AND location = :location", check_id=check_id, location=location))
 
 
-def find_names(connection: Connection) -> dict[int, Name]:
+def find_names(link: Link) -> dict[int, Name]:
     """(check id, location) of every series."""
-    query = select(series.c.id, series.c.check_id, series.c.location)
-    return {series_id: (check_id, location) for series_id, check_id, location in connection.execute(query).fetchall()}
+    found = ask(link, "SELECT id, check_id, location FROM series")
+    return {series_id: (check_id, location) for series_id, check_id, location in found}
 
 
-def find_errors(connection: Connection, rows: Iterable[HotRow]) -> dict[int, Error]:
+def find_errors(link: Link, rows: Iterable[HotRow]) -> dict[int, Error]:
     """Reason and message of the errors of some rows, by their ids."""
-    return find_texts(connection, {row.error_id for row in rows if row.error_id is not None})
+    return find_texts(link, {row.error_id for row in rows if row.error_id is not None})
 
 
-def find_texts(connection: Connection, ids: Collection[int]) -> dict[int, Error]:
+def find_texts(link: Link, ids: Collection[int]) -> dict[int, Error]:
     """Reason and message of errors, by their ids."""
     wanted, found = sorted(ids), dict[int, Error]()
     for start in range(0, len(wanted), _CHUNK):
-        query = select(error).where(error.c.id.in_(wanted[start : start + _CHUNK]))
-        found.update({row.id: (row.reason, row.message) for row in connection.execute(query)})
+        texts = ask(link, "SELECT id, reason, message FROM error WHERE id IN :ids", ids=wanted[start : start + _CHUNK])
+        found.update({error_id: (reason, message) for error_id, reason, message in texts})
     return found
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from probes.store.database import StoreError
 from probes.store.due import DAY_MS, hour_of, last_hours
+from probes.store.keys import MAX_SLOT_MS, SERIES_BITS
 from probes.store.meta import ROLLED_MS
 from probes.store.schema import upgrade
-from probes.store.tables import MAX_SLOT_MS, SERIES_BITS
 
 MAGIC = b"SQLite format 3\x00"
 BATCH = 5000

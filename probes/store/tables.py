@@ -21,6 +21,9 @@ from sqlalchemy import (
     and_,
 )
 
+from probes.store.keys import SERIES_BITS, key_of
+from probes.store.rows import HotRow
+
 metadata = MetaData()
 
 # A small number for (check, location): it stands in every result.
@@ -42,9 +45,6 @@ error = Table(
     Column("message", String(500), nullable=False),
     UniqueConstraint("reason", "message", name="error_identity"),
 )
-
-SERIES_BITS = 20
-MAX_SLOT_MS = (1 << 42) - 1
 
 # Every single result, keyed in order of arrival: a key by check would dirty a page for each row (store.md). One number
 # as the key, for SQLite appends to such a table; a key of two columns shifts rows between three pages again and again
@@ -69,9 +69,7 @@ hot = Table(
 )
 
 
-def key_of(slot_ms: int, series_id: int = 0) -> int:
-    """The key of a result in `hot`; that of series 0 comes before every result of its slot."""
-    return max(0, min(slot_ms, MAX_SLOT_MS)) << SERIES_BITS | series_id
+HOT_COLUMNS = tuple(hot.c[name] for name in HotRow._fields)
 
 
 def within(from_ms: int, to_ms: int) -> ColumnElement[bool]:
@@ -88,11 +86,6 @@ block = Table(
     Column("n", Integer, nullable=False),
     Column("data", LargeBinary, nullable=False),
 )
-
-
-def block_key(slot_ms: int, series_id: int = 0) -> int:
-    """The key in `block` of the hour that a time lies in."""
-    return max(0, min(slot_ms, MAX_SLOT_MS)) // 3_600_000 << SERIES_BITS | series_id
 
 
 # The newest result of each series, upserted in the transaction of its batch. Narrow on purpose: a batch of a hundred

@@ -12,15 +12,16 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-
-from sqlalchemy import Engine, text
+from typing import TYPE_CHECKING
 
 from probes.store import due
-from probes.store.database import StoreError, database_file, open_database
+from probes.store.database import Store, StoreError, database_file, is_sqlite, open_database
 from probes.store.meta import UNPACKED_MS, get_meta
-from probes.store.retention import Retention, prune
-from probes.store.rollups import roll_up
-from probes.store.summary import write_summaries
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from probes.store.retention import Retention
 
 _UPKEEP = 7_301_449  # number of an advisory lock
 _STOP_S = 3.0
@@ -35,8 +36,13 @@ class Ages:
     daily_s: float
 
 
-def keep_up(engine: Engine, retention: Retention, now_ms: int) -> bool:
+def keep_up(engine: "Engine", retention: "Retention", now_ms: int) -> bool:
     """Do all of it; False where another process is at it. Safe to kill at any point. Raises StoreError."""
+    # Not for the worker, which loads this module to start it in a process of its own.
+    from probes.store.retention import prune
+    from probes.store.rollups import roll_up
+    from probes.store.summary import write_summaries
+
     with _alone(engine) as alone:
         if alone:
             roll_up(engine, now_ms)
@@ -45,9 +51,9 @@ def keep_up(engine: Engine, retention: Retention, now_ms: int) -> bool:
     return alone
 
 
-def is_due(engine: Engine, now_ms: int) -> bool:
+def is_due(store: Store, now_ms: int) -> bool:
     """Whether there is an hour to pack. Raises StoreError."""
-    return due.pending(engine, now_ms) or get_meta(engine, UNPACKED_MS) is not None
+    return due.pending(store, now_ms) or get_meta(store, UNPACKED_MS) is not None
 
 
 class Upkeep:
@@ -57,7 +63,7 @@ class Upkeep:
         self._url = database_url
         self._process: subprocess.Popen[str] | None = None
 
-    def run(self, retention: Retention, now_ms: int) -> None:
+    def run(self, retention: "Retention", now_ms: int) -> None:
         """Do what `keep_up` does. Raises StoreError with the process's words."""
         order = {
             "database": self._url,  # not as an argument: it may hold a password
@@ -88,7 +94,7 @@ class Upkeep:
 
 
 @contextlib.contextmanager
-def _alone(engine: Engine) -> Iterator[bool]:
+def _alone(engine: "Engine") -> Iterator[bool]:
     file = database_file(engine)
     if file is not None:
         with file.with_name(f"{file.name}.upkeep.lock").open("w") as lock:
@@ -99,9 +105,11 @@ def _alone(engine: Engine) -> Iterator[bool]:
             else:
                 yield True
         return
-    if engine.dialect.name == "sqlite":
+    if is_sqlite(engine):
         yield True
         return
+    from sqlalchemy import text
+
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         took = bool(connection.scalar(text("SELECT pg_try_advisory_lock(:number)"), {"number": _UPKEEP}))
         try:

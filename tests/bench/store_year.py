@@ -30,10 +30,11 @@ from probes.result import Result
 from probes.store.charts import load_series
 from probes.store.database import open_database, reading, writing
 from probes.store.due import day_of
+from probes.store.keys import SERIES_BITS
 from probes.store.results import ResultWriter, load_results
 from probes.store.schema import check_schema, upgrade
 from probes.store.summary import load_summaries
-from probes.store.tables import SERIES_BITS, block, hot, rollup_d, rollup_h, series
+from probes.store.tables import block, hot, rollup_d, rollup_h, series
 from probes.store.upkeep import Upkeep, keep_up
 from probes.store.uptime import load_uptime
 

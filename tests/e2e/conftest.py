@@ -22,9 +22,9 @@ import requests
 
 from probes.result import Result, Status
 from probes.store.database import open_database
+from probes.store.keys import SERIES_BITS
 from probes.store.results import ResultWriter
 from probes.store.schema import upgrade
-from probes.store.tables import SERIES_BITS
 
 _MAIN = "from dashboard.cli import main; main()"
 COMMAND = str(Path(sys.executable).parent / "backwatch")

@@ -103,3 +103,41 @@ def test_a_relative_path_stands_in_the_complaint_as_it_was_given(
     with pytest.raises(ConfigError, match=re.escape("own.yaml:1: sitez: unknown key 'sitez'")) as told:
         load_config_apart(Path("own.yaml"))
     assert told.value.problems[0].file == "own.yaml"
+
+
+def test_what_did_not_change_is_what_was_there_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BW_TOKEN", "swordfish-12")
+    path = tmp_path / "backwatch.yaml"
+    path.write_text(EVERY_KIND)
+    before = load_config_apart(path)
+    path.write_text(EVERY_KIND.replace("interval: 7s", "interval: 8s").replace("port: 443", "port: 444"))
+    monkeypatch.setenv("BW_TOKEN", "swordfish-13")
+    after = load_config_apart(path, before=before)
+    changed = {
+        check_id for check_id, check in after.estate.checks.items() if check is not before.estate.checks[check_id]
+    }
+    assert changed == {"s/plain/http", "s/plain/full", "s/rest/mysql", "s/rest/tls"}
+    assert after.estate.checks["s/rest/tls"].probe.options.port == 444
+    assert all(target is before.estate.targets[name] for name, target in after.estate.targets.items())
+    assert list(after.estate.checks) == list(before.estate.checks)
+
+
+def test_what_is_gone_is_gone_and_what_is_new_is_there(tmp_path: Path) -> None:
+    path = tmp_path / "backwatch.yaml"
+    checks = [f"{{kind: tcp, name: c{n}, host: 127.0.0.1, port: {n + 1}}}" for n in range(250)]
+    text = "sites: {s: {targets: {t: {tier: web, checks: [%s]}}}}\n"
+    path.write_text(text % ", ".join(checks[:-5]))
+    before = load_config_apart(path)
+    path.write_text(text % ", ".join(checks[7:]))
+    after = load_config_apart(path, before=before)
+    assert list(after.estate.checks) == [f"s/t/c{n}" for n in range(7, 250)]
+    assert after.estate.targets["s/t"].checks == tuple(after.estate.checks)
+    assert all(after.estate.checks[f"s/t/c{n}"] is before.estate.checks[f"s/t/c{n}"] for n in range(7, 245))
+
+
+def test_a_reader_that_ends_without_a_word_is_an_error_of_the_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.executable", "/bin/false")
+    with pytest.raises(OSError, match="ended with status 1"):
+        load_config_apart(tmp_path / "backwatch.yaml")

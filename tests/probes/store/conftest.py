@@ -10,7 +10,7 @@ from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
 
-from probes.store.database import open_database
+from probes.store.database import Store, open_database, open_store
 from probes.store.schema import upgrade
 
 POSTGRESQL = os.environ.get("BACKWATCH_TEST_POSTGRESQL", "postgresql://postgres@127.0.0.1:5432/postgres")
@@ -63,3 +63,13 @@ def sqlite_engine(sqlite_url: str) -> Iterator[Engine]:
     engine = open_database(sqlite_url)
     yield engine
     engine.dispose()
+
+
+@pytest.fixture(params=["by the driver", "by SQLAlchemy", "on a server"])
+def store(request: pytest.FixtureRequest) -> Iterator[Store]:
+    """A store as a worker opens it, a file as everybody else does, and PostgreSQL."""
+    url = request.getfixturevalue("postgresql_url" if request.param == "on a server" else "sqlite_url")
+    upgrade(url)
+    store = open_store(url) if request.param == "by the driver" else open_database(url)
+    yield store
+    store.dispose()

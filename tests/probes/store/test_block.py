@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from probes.store.block import BlockError, pack, unpack
 from probes.store.columns import EXACT_US, PHASES, PLAIN, STEP_US, Columns
+from probes.store.keys import key_of
 from probes.store.rows import MAX_INT, HotRow
-from probes.store.tables import key_of
 
 HOUR = 3_600_000
 HOUR_MS = 488_889 * HOUR

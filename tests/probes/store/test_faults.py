@@ -14,8 +14,9 @@ import pytest
 from sqlalchemy import Engine, text
 
 from probes.result import Reason, Result, Status
-from probes.store.database import StoreError, open_database
-from probes.store.maintenance import db_check
+from probes.store.database import StoreError, open_database, reading
+from probes.store.embedded import Driver, EmbeddedStore
+from probes.store.integrity import db_check
 from probes.store.results import ResultWriter, load_results
 from probes.store.rollups import roll_up
 from probes.store.schema import upgrade
@@ -127,11 +128,22 @@ def test_results_wait_while_another_process_holds_the_lock(sqlite_engine: Engine
     assert db_check(sqlite_engine) == []
 
 
+class SmallDisk(EmbeddedStore):
+    """A store on a disk with room for so many pages: SQLite keeps to the limit of each connection."""
+
+    pages = 0
+
+    def connect(self) -> Driver:
+        driver = super().connect()
+        driver.execute(f"PRAGMA max_page_count = {self.pages}")
+        return driver
+
+
 def test_full_disk_is_said_and_overcome(sqlite_engine: Engine) -> None:
-    with sqlite_engine.connect() as connection:  # one connection in the pool: the limit is its own
-        pages = connection.scalar(text("PRAGMA page_count"))
-        connection.scalar(text(f"PRAGMA max_page_count = {pages + 20}"))
-    writer = ResultWriter(sqlite_engine)
+    disk = SmallDisk(Path(str(sqlite_engine.url.database)))
+    with reading(sqlite_engine) as connection:
+        disk.pages = connection.scalar(text("PRAGMA page_count")) + 20
+    writer = ResultWriter(disk)
     saved = 0
     with contextlib.suppress(StoreError):
         while saved < 10_000:
@@ -141,8 +153,7 @@ def test_full_disk_is_said_and_overcome(sqlite_engine: Engine) -> None:
         writer.save(make_batch(saved))
     assert len(load_results(sqlite_engine, "shop/t7/tcp", 0, 2**53)) == saved > 0
     assert db_check(sqlite_engine) == []
-    with sqlite_engine.connect() as connection:
-        connection.scalar(text("PRAGMA max_page_count = 100000"))
+    disk.pages = 100_000
     assert writer.save(make_batch(saved)) == 100
     assert db_check(sqlite_engine) == []
 

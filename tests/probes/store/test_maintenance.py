@@ -9,7 +9,8 @@ from sqlalchemy import Engine, text
 
 from probes.result import Reason, Result, Status
 from probes.store.database import StoreError, open_database, writing
-from probes.store.maintenance import checkpoint, db_backup, db_check, wal_bytes
+from probes.store.integrity import db_check
+from probes.store.maintenance import checkpoint, db_backup, wal_bytes
 from probes.store.results import ResultWriter, load_results
 from probes.store.retention import prune
 from probes.store.rollups import roll_up
@@ -65,7 +66,7 @@ def test_log_is_cut_off_when_it_grew(sqlite_engine: Engine, monkeypatch: pytest.
 def test_reader_that_holds_a_snapshot_is_named(sqlite_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("probes.store.maintenance.TRUNCATE_BYTES", 1000)
     monkeypatch.setattr("probes.store.maintenance.WARN_BYTES", 1000)
-    monkeypatch.setattr("probes.store.database.BUSY_TIMEOUT_MS", 100)
+    monkeypatch.setattr("probes.store.embedded.BUSY_TIMEOUT_MS", 100)
     engine = open_database(str(sqlite_engine.url))
     with sqlite3.connect(str(engine.url.database), isolation_level=None) as reader:
         reader.execute("BEGIN")

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Engine, func, select
 
 from probes.result import Phases, Reason, Result, Status
-from probes.store.database import reading
+from probes.store.database import Store, reading
 from probes.store.results import ResultWriter, load_fresh_results, load_results
 from probes.store.states import load_standings
 from probes.store.tables import error, hot, state
@@ -25,11 +25,11 @@ def down(slot: int, message: str = "connection refused by 10.0.0.5:5432", **valu
     return result(slot, Status.DOWN, reason=Reason.TCP_REFUSED, message=message, **values)
 
 
-def load_all(engine: Engine, check_id: str = "shop/db/postgresql") -> list[Result]:
-    return load_results(engine, check_id, 0, 2**53, newest_first=False)
+def load_all(store: Store, check_id: str = "shop/db/postgresql") -> list[Result]:
+    return load_results(store, check_id, 0, 2**53, newest_first=False)
 
 
-def test_result_comes_back_as_it_was_saved(engine: Engine) -> None:
+def test_result_comes_back_as_it_was_saved(store: Store) -> None:
     saved = result(
         status=Status.DEGRADED,
         reason=Reason.VALUE_LIMIT,
@@ -39,8 +39,8 @@ def test_result_comes_back_as_it_was_saved(engine: Engine) -> None:
         phases=Phases(0.001, 0.002, None, 0.2, 0.001001),
         metrics={"hit_ratio": 0.43, "connections": 17},
     )
-    assert ResultWriter(engine).save([saved]) == 1
-    assert load_all(engine) == [saved]
+    assert ResultWriter(store).save([saved]) == 1
+    assert load_all(store) == [saved]
 
 
 def test_second_result_of_a_slot_is_ignored(engine: Engine) -> None:
@@ -51,9 +51,9 @@ def test_second_result_of_a_slot_is_ignored(engine: Engine) -> None:
     assert load_standings(engine)[0].since_ms == T0
 
 
-def test_newest_results_come_first_and_limited(engine: Engine) -> None:
-    ResultWriter(engine).save([result(slot) for slot in range(5)])
-    found = load_results(engine, "shop/db/postgresql", T0 + MINUTE, T0 + 4 * MINUTE, limit=2)
+def test_newest_results_come_first_and_limited(store: Store) -> None:
+    ResultWriter(store).save([result(slot) for slot in range(5)])
+    found = load_results(store, "shop/db/postgresql", T0 + MINUTE, T0 + 4 * MINUTE, limit=2)
     assert [one.slot_ms for one in found] == [T0 + 3 * MINUTE, T0 + 2 * MINUTE]
 
 
@@ -94,50 +94,50 @@ def test_late_result_never_turns_the_state_back(
     assert row.prev_slot_ms == (None if prev is None else T0 + prev * MINUTE)
 
 
-def test_fresh_results_are_all_that_came_since(engine: Engine) -> None:
-    writer = ResultWriter(engine)
+def test_fresh_results_are_all_that_came_since(store: Store) -> None:
+    writer = ResultWriter(store)
     key = ("shop/db/postgresql", "default")
     writer.save([result(slot) for slot in range(3)])
-    assert [one.slot_ms for one in load_fresh_results(engine, {key: T0 + MINUTE})] == [T0 + 2 * MINUTE]
+    assert [one.slot_ms for one in load_fresh_results(store, {key: T0 + MINUTE})] == [T0 + 2 * MINUTE]
     writer.save([down(3), result(4), result(4, check_id="shop/web/http")])
-    fresh = load_fresh_results(engine, {key: T0 + 2 * MINUTE})
+    fresh = load_fresh_results(store, {key: T0 + 2 * MINUTE})
     assert [(one.check_id, one.slot_ms) for one in fresh] == [
         (key[0], T0 + 3 * MINUTE),
         (key[0], T0 + 4 * MINUTE),
         ("shop/web/http", T0 + 4 * MINUTE),
     ]
     assert fresh[0] == down(3)
-    assert load_fresh_results(engine, {(one.check_id, "default"): one.slot_ms for one in fresh}) == []
+    assert load_fresh_results(store, {(one.check_id, "default"): one.slot_ms for one in fresh}) == []
 
 
-def test_fresh_results_include_one_that_came_late_between(engine: Engine) -> None:
-    writer = ResultWriter(engine)
+def test_fresh_results_include_one_that_came_late_between(store: Store) -> None:
+    writer = ResultWriter(store)
     writer.save([result(0), result(2)])
     writer.save([down(1)])
-    fresh = load_fresh_results(engine, {("shop/db/postgresql", "default"): T0})
+    fresh = load_fresh_results(store, {("shop/db/postgresql", "default"): T0})
     assert [one.status for one in fresh] == [Status.DOWN, Status.UP]
 
 
-def test_fresh_results_of_a_stopped_check_are_its_newest(engine: Engine) -> None:
-    writer = ResultWriter(engine)
+def test_fresh_results_of_a_stopped_check_are_its_newest(store: Store) -> None:
+    writer = ResultWriter(store)
     writer.save([result(slot, check_id="shop/old/tcp") for slot in range(3)])
     writer.save([result(slot + 600) for slot in range(200)])
-    fresh = load_fresh_results(engine, {})
+    fresh = load_fresh_results(store, {})
     assert [one.slot_ms for one in fresh if one.check_id == "shop/old/tcp"] == [T0 + 2 * MINUTE]
     assert len(fresh) == 1 + 180
 
 
-def test_ids_are_right_after_a_rollback(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    writer = ResultWriter(engine)
+def test_ids_are_right_after_a_rollback(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = ResultWriter(store)
     with monkeypatch.context() as patch:
         patch.setattr("probes.store.results.update_states", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             writer.save([down(0, check_id="shop/lost/tcp", message="lost")])
-    ResultWriter(engine).save([down(0, check_id="shop/other/tcp", message="other")])
+    ResultWriter(store).save([down(0, check_id="shop/other/tcp", message="other")])
     writer.save([down(1, check_id="shop/lost/tcp", message="lost")])
-    found = load_all(engine, "shop/lost/tcp")
+    found = load_all(store, "shop/lost/tcp")
     assert [(one.slot_ms, one.message) for one in found] == [(T0 + MINUTE, "lost")]
-    assert [one.message for one in load_all(engine, "shop/other/tcp")] == ["other"]
+    assert [one.message for one in load_all(store, "shop/other/tcp")] == ["other"]
 
 
 def test_texts_that_are_always_new_do_not_fill_the_store(engine: Engine) -> None:
@@ -151,10 +151,10 @@ def test_texts_that_are_always_new_do_not_fill_the_store(engine: Engine) -> None
     assert load_all(engine)[-1].message == "session # of pid # lost"
 
 
-def test_what_no_column_can_hold_is_kept_as_far_as_it_goes(engine: Engine) -> None:
+def test_what_no_column_can_hold_is_kept_as_far_as_it_goes(store: Store) -> None:
     odd = down(0, message="a\0b " + "x" * 900, code=2**40, duration_s=-0.1, metrics={"a": float("nan"), "b": 1.0})
-    assert ResultWriter(engine).save([odd]) == 1
-    found = load_all(engine)[0]
+    assert ResultWriter(store).save([odd]) == 1
+    found = load_all(store)[0]
     assert (found.duration_s, found.metrics, found.code) == (0.0, {"b": 1.0}, 2**31 - 1)
     assert found.message.startswith("a b xxx")
     assert len(found.message) == 500

@@ -6,51 +6,38 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, select
 
-from probes.store.database import StoreError, is_sqlite, open_database, reading
+from probes.store.database import Store, StoreError, is_sqlite, open_database, reading
 from probes.store.meta import get_meta, put, set_meta
 from probes.store.schema import upgrade
 from probes.store.session import Session
+from probes.store.statement import change
 from probes.store.tables import meta
 
 
-def test_transactions_follow_one_another_on_one_connection(engine: Engine) -> None:
-    session = Session(engine)
+def test_transactions_follow_one_another_on_one_connection(store: Store) -> None:
+    session = Session(store)
     for number in range(3):
-        with session.writing() as connection:
-            put(connection, "number", str(number))
-        assert get_meta(engine, "number") == str(number)
+        with session.writing() as link:
+            put(link, "number", str(number))
+        assert get_meta(store, "number") == str(number)
     session.close()
 
 
-def test_statements_of_the_driver_are_committed_too(sqlite_engine: Engine) -> None:
-    session = Session(sqlite_engine)
-    with session.writing() as connection:
-        driver = connection.connection.dbapi_connection
-        assert driver is not None
-        driver.cursor().execute("INSERT INTO meta VALUES ('raw', '1')")
-    assert get_meta(sqlite_engine, "raw") == "1"
-    session.close()
-
-
-@pytest.mark.parametrize("through_sqlalchemy", [True, False])
-def test_what_raises_leaves_nothing_and_locks_nobody(sqlite_engine: Engine, through_sqlalchemy: bool) -> None:
-    session = Session(sqlite_engine)
+def test_what_raises_leaves_nothing_and_locks_nobody(store: Store) -> None:
+    session = Session(store)
 
     def write_half() -> None:
-        with session.writing() as connection:
-            if through_sqlalchemy:
-                put(connection, "half", "1")
-            else:
-                connection.connection.cursor().execute("INSERT INTO meta VALUES ('half', '1')")
+        with session.writing() as link:
+            put(link, "half", "1")
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         write_half()
-    set_meta(sqlite_engine, "other", "1")
-    assert get_meta(sqlite_engine, "half") is None
-    with session.writing() as connection:
-        put(connection, "whole", "1")
-    assert get_meta(sqlite_engine, "whole") == "1"
+    set_meta(store, "other", "1")
+    assert get_meta(store, "half") is None
+    with session.writing() as link:
+        put(link, "whole", "1")
+    assert get_meta(store, "whole") == "1"
     session.close()
 
 
@@ -66,12 +53,12 @@ def test_a_look_sees_what_others_wrote_and_leaves_no_transaction_open(engine: En
     session.close()
 
 
-def test_errors_are_told_as_errors_of_the_store(engine: Engine) -> None:
-    session = Session(engine)
+def test_errors_are_told_as_errors_of_the_store(store: Store) -> None:
+    session = Session(store)
     with pytest.raises(StoreError):
         session.look("SELECT 1 FROM no_such_table")
-    with pytest.raises(StoreError), session.writing() as connection:
-        connection.exec_driver_sql("INSERT INTO no_such_table VALUES (1)")
+    with pytest.raises(StoreError), session.writing() as link:
+        change(link, "INSERT INTO no_such_table VALUES (1)")
     assert session.look("SELECT 1, 2") == (1, 2)
     session.close()
 
