@@ -1,4 +1,4 @@
-"""Servers that misbehave on real sockets, and a way to ask them through the real engine."""
+"""Servers that misbehave on real sockets, a name server, and ways to ask through the real engine."""
 
 import contextlib
 import socket
@@ -8,13 +8,19 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import dns.message
+import dns.rcode
+import dns.rdatatype
+import dns.rrset
 import pytest
 import trustme
 
 from probes.engine import Engine
 from probes.kinds.http import Expects, HttpProbe, Options
 from probes.loop import Loop
+from probes.name_service import NameService
 from probes.probe import Ask, Deadline, Probe, Reading
+from probes.resolver import Resolver
 from probes.target import Check, Tier
 
 Handler = Callable[[socket.socket], None]
@@ -166,3 +172,88 @@ def answering() -> Callable[..., Handler]:
 @pytest.fixture
 def read_head() -> Callable[[socket.socket], bytes]:
     return read_request
+
+
+class Names:
+    """A name server: `zone` maps a name to its addresses, or to a function of how often it was asked before.
+
+    "servfail" and "silence" stand for themselves; a name that is not there does not exist.
+    """
+
+    def __init__(self) -> None:
+        self.zone: dict[str, Any] = {}
+        self.asked: list[str] = []
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind(("127.0.0.1", 0))
+        self.service = NameService((self._socket.getsockname(),))
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                wire, peer = self._socket.recvfrom(4096)
+                answer = self._answer(dns.message.from_wire(wire))
+                if answer is not None:
+                    self._socket.sendto(answer.to_wire(), peer)
+
+    def _answer(self, query: dns.message.Message) -> dns.message.Message | None:
+        question = query.question[0]
+        name = question.name.to_text().rstrip(".")
+        found = self.zone.get(name)
+        if callable(found):
+            found = found(self.asked.count(f"{name} {question.rdtype.name}"))
+        self.asked.append(f"{name} {question.rdtype.name}")
+        answer = dns.message.make_response(query)
+        if found is None:
+            answer.set_rcode(dns.rcode.NXDOMAIN)
+        elif found == "servfail":
+            answer.set_rcode(dns.rcode.SERVFAIL)
+        elif found == "silence":
+            return None
+        else:
+            wanted = [a for a in found if (":" in a) == (question.rdtype is dns.rdatatype.AAAA)]
+            if wanted:
+                answer.answer.append(dns.rrset.from_text(question.name, 0, "IN", question.rdtype, *wanted))
+        return answer
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+@pytest.fixture
+def names() -> Iterator[Names]:
+    made = Names()
+    yield made
+    made.close()
+
+
+class Asker:
+    """Asks URLs through an engine whose names come from the test's name server; `also` runs beside."""
+
+    def __init__(self, loop: Loop, names: Names) -> None:
+        self.engine = Engine(loop, Resolver(loop, lambda: names.service))
+
+    def begin(self, url: str, into: list[Reading], timeout_s: float = 2.0, **options: Any) -> None:
+        expect = Expects.model_validate(options.pop("expect", {}))
+        probe = HttpProbe(Options(url=url, **options), expect)
+        check = Check("shop/web/http", "shop", "web", "http", Tier.WEB, probe, 10, timeout_s, 5, 3, 2)
+        self.engine.start(check, Ask(Deadline(timeout_s), 0, 10), into.append)
+
+    def wait(self, readings: list[Reading], count: int = 1, within_s: float = 6) -> list[Reading]:
+        until = time.monotonic() + within_s
+        while len(readings) < count:
+            assert time.monotonic() < until, "the engine never answered"
+            self.engine.loop.turn(0.05)
+        return readings
+
+    def __call__(self, url: str, timeout_s: float = 2.0, **options: Any) -> Reading:
+        readings: list[Reading] = []
+        self.begin(url, readings, timeout_s, **options)
+        return self.wait(readings)[0]
+
+
+@pytest.fixture
+def asking(loop: Loop, names: Names) -> Iterator[Asker]:
+    made = Asker(loop, names)
+    yield made
+    made.engine.close()
