@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from typing import Protocol
 from zoneinfo import ZoneInfo
@@ -109,14 +109,18 @@ class Window:
             start = self.starts if self.starts.tzinfo else self.starts.replace(tzinfo=zone)
             return [start.astimezone(UTC)]
         # Rules count in local wall clock time, so the rule runs on naive times and each hit is placed in its zone.
-        local = now.astimezone(zone).replace(tzinfo=None)
-        earliest = local - timedelta(seconds=self.length_s) - timedelta(days=1)
-        at = self.at or time()
-        anchor = datetime.combine(datetime(2024, 1, 1).date(), at)  # noqa: DTZ001 - naive on purpose, see above
-        hits = rrulestr(self.rule or "FREQ=DAILY", dtstart=anchor).between(
-            earliest, local + timedelta(days=1), inc=True
-        )
+        today = now.astimezone(zone).date()
+        hits = _hits(self.rule or "FREQ=DAILY", self.at or time(), self.length_s, today)
         return [hit.replace(tzinfo=zone).astimezone(UTC) for hit in hits]
+
+
+@lru_cache(maxsize=256)
+def _hits(rule: str, at: time, length_s: float, day: date) -> tuple[datetime, ...]:
+    """When a rule begins, as far as a moment of a day is concerned; kept, for it is counted from the anchor on."""
+    anchor = datetime.combine(date(2024, 1, 1), at)
+    midnight = datetime.combine(day, time())
+    earliest = midnight - timedelta(seconds=length_s) - timedelta(days=1)
+    return tuple(rrulestr(rule, dtstart=anchor).between(earliest, midnight + timedelta(days=2), inc=True))
 
 
 def in_maintenance(windows: Iterable[Window], labels: Labels, now_ms: int) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from probes.store.database import StoreError
 from probes.store.due import DAY_MS, hour_of, last_hours
@@ -150,6 +151,10 @@ class _Reader:
                     yield tuple(row)
             except sqlite3.DatabaseError:
                 self.broken += 1
+                # The cursor of sqlite3 reads one row ahead: the last one before the damage went with the error.
+                for key, *row in self._read_one(last + 1):
+                    last = key
+                    yield tuple(row)
                 at = self._next_readable(last + 1)
             else:
                 at = None
@@ -174,6 +179,13 @@ class _Reader:
         except sqlite3.DatabaseError:
             return False
         return True
+
+    def _read_one(self, key: int) -> list[Any]:
+        """The row at `key` or after it; none where it cannot be read."""
+        try:
+            return self._connection.execute(self._probe, (key,)).fetchall()
+        except sqlite3.DatabaseError:
+            return []
 
 
 def _insert(new: sqlite3.Connection, insert: str, rows: list[tuple[object, ...]]) -> int:

@@ -12,7 +12,8 @@ from itertools import islice
 from pathlib import Path
 
 from sqlalchemy import Engine
-from store_table import DAY, HOUR, T0, Site, copy_rollups, open_hour, reads_ms
+from store_gauge import reads_ms
+from store_site import DAY, HOUR, T0, Site, copy_rollups, open_hour
 
 from probes.store.database import open_database
 from probes.store.results import ResultWriter

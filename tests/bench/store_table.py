@@ -17,37 +17,32 @@ import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from heapq import merge
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-from sqlalchemy import Connection, Engine, func, select, text
+from sqlalchemy import Engine, func, select, text
+from store_gauge import cut_log, line, reads_ms, size_of
+from store_site import AGES, DAY, HOUR, T0, Site, copy_rollups, open_hour
 
-from probes.result import Phases, Reason, Result, Status
+from probes.result import Result, Status
 from probes.store.charts import load_series
 from probes.store.database import open_database, reading
 from probes.store.events import record_event
 from probes.store.integrity import db_check
-from probes.store.maintenance import wal_bytes
-from probes.store.results import ResultWriter, load_results
+from probes.store.results import ResultWriter
 from probes.store.rows import to_s
 from probes.store.schema import upgrade
 from probes.store.summary import load_summaries, write_summaries
 from probes.store.tables import block, hot, rollup_d, rollup_h
-from probes.store.upkeep import Ages, Upkeep, keep_up
+from probes.store.upkeep import Upkeep, keep_up
 
-HOUR, DAY = 3_600_000, 86_400_000
-T0 = 1_760_000_000_000 // DAY * DAY
 BATCH = 100
-POOL = 8192
 PEERS = 100_000
-AGES = Ages(14 * 86400, 90 * 86400, 730 * 86400)
 
 # The columns and indexes of version 2.5.
 KUMA = """
@@ -78,48 +73,6 @@ class Measured:
     log_bytes: int = 0
     packing_log_bytes: int = 0
     exact_us: dict[str, list[int]] = field(default_factory=dict)
-
-
-class Site:
-    """Checks that answer as real ones do: five phases, each with its own noise, one answer in 200 an error."""
-
-    def __init__(self, fast: int, slow: int) -> None:
-        self._chance = random.Random(1)
-        self.checks = [
-            (f"shop/target-{number}/http", 10_000 if number < fast else 60_000) for number in range(fast + slow)
-        ]
-        self._pools = [self._pool(0.02 * 1.15**number) for number in range(20)]
-        self._picks = [random.Random(number).getrandbits for number in range(fast + slow)]
-
-    def results(self, until_ms: int) -> Iterator[Result]:
-        """Every result in order of arrival."""
-        return merge(*(self._of(number, until_ms) for number in range(len(self.checks))), key=lambda one: one.slot_ms)
-
-    def answer(self, number: int, slot_ms: int) -> Result:
-        """The next result of a check."""
-        check_id, pick = self.checks[number][0], self._picks[number]
-        duration_s, phases, late_ms = self._pools[number % len(self._pools)][pick(13)]
-        if pick(9) < 3:
-            return Result(check_id, "default", slot_ms, slot_ms + late_ms, Status.DOWN, Reason.HTTP_STATUS,
-                          "status 503, expected 200", duration_s, 503, phases)  # fmt: skip
-        return Result(check_id, "default", slot_ms, slot_ms + late_ms, Status.UP, None, "", duration_s, 200, phases)
-
-    def offset_ms(self, number: int) -> int:
-        """Where in its interval a check runs."""
-        return random.Random(number).randrange(self.checks[number][1])
-
-    def _of(self, number: int, until_ms: int) -> Iterator[Result]:
-        for slot_ms in range(T0 + self.offset_ms(number), until_ms, self.checks[number][1]):
-            yield self.answer(number, slot_ms)
-
-    def _pool(self, ttfb_s: float) -> list[tuple[float, Phases, int]]:
-        noise = self._chance.lognormvariate
-        made = []
-        for _ in range(POOL):
-            middles = ((0.0009, 0.25), (0.0018, 0.15), (0.006, 0.15), (ttfb_s, 0.3), (0.0003, 0.4))
-            phases = [noise(math.log(middle), spread) for middle, spread in middles]
-            made.append((sum(phases) + noise(-8.8, 0.3), Phases(*phases), int(noise(1, 0.8))))
-        return made
 
 
 def write(engine: Engine, url: str, site: Site, hours: int, found: Measured) -> None:
@@ -153,81 +106,6 @@ def write(engine: Engine, url: str, site: Site, hours: int, found: Measured) -> 
     found.log_bytes += cut_log(engine)
     work.run(AGES, T0 + hours * HOUR + 130_000)
     cut_log(engine)
-
-
-def open_hour(site: Site, fast: int, from_ms: int) -> Iterator[list[Result]]:
-    """Half an hour that is not over, in batches: `fast` checks at 10 s, the others at 60 s."""
-    for second in range(0, HOUR // 2, 10_000):
-        due = site.checks if second % 60_000 == 0 else site.checks[:fast]
-        yield [
-            Result(check_id, "default", at_ms, at_ms, Status.UP, None, "", 0.05, 200)
-            for at_ms, (check_id, _) in enumerate(due, from_ms + second + 3)
-        ]
-
-
-def cut_log(engine: Engine) -> int:
-    """Bytes of SQLite's log, which is empty then."""
-    size = wal_bytes(engine)
-    with closing(engine.raw_connection()) as connection:
-        connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-    return size
-
-
-def copy_rollups(engine: Engine, last_day_ms: int) -> None:
-    """Make 90 days of hours for ten checks and a year of days for all, of what was measured."""
-    few = "SELECT id FROM series WHERE check_id LIKE 'shop/target-_/http'"
-    hours = ", ".join(column.name for column in rollup_h.c if column.name != "bucket_ms")
-    with engine.begin() as connection:
-        for table, width, count, where in (
-            ("rollup_h", DAY, 90, f"AND series_id IN ({few})"),
-            ("rollup_d", DAY, 365, ""),
-        ):
-            for age in range(1, count):
-                connection.execute(
-                    text(
-                        f"INSERT OR IGNORE INTO {table} (bucket_ms, {hours}) "
-                        f"SELECT bucket_ms - {age * width}, {hours} FROM {table} "
-                        f"WHERE bucket_ms >= {last_day_ms} AND bucket_ms < {last_day_ms + DAY} {where}"
-                    )
-                )
-
-
-def median_ms(call: Callable[[], object], times: int = 9, clock: Callable[[], float] = time.process_time) -> float:
-    """Median milliseconds of a call; of CPU where nothing else is said: who else is at work does not count then."""
-    call()
-    spent = []
-    for _ in range(times):
-        began = clock()
-        call()
-        spent.append(clock() - began)
-    return statistics.median(spent) * 1000
-
-
-def read_trivially(connection: Connection) -> pd.DataFrame:
-    """What other reads are measured by: 1,000 rows as they are."""
-    few = [hot.c[column] for column in ("id", "status", "code", "total_us", "ttfb_us", "late_ms", "error_id")]
-    return pd.read_sql(select(*few).limit(1000), connection)
-
-
-def reads_ms(engine: Engine, check_id: str, now_ms: int) -> tuple[float, dict[str, float]]:
-    """Milliseconds of CPU of the trivial SELECT and of each read; the SELECT is measured among them."""
-
-    def trivial() -> object:
-        with reading(engine) as connection:
-            return read_trivially(connection)
-
-    trivials, reads = [median_ms(trivial)], {"overview": median_ms(lambda: load_summaries(engine))}
-    for label, length in (("24 h", DAY), ("7 d", 7 * DAY), ("90 d", 90 * DAY), ("1 y", 365 * DAY)):
-        reads[label] = median_ms(lambda length=length: load_series(engine, check_id, now_ms - length, now_ms))  # type: ignore[misc]
-        trivials.append(median_ms(trivial))
-    reads["last 50"] = median_ms(lambda: load_results(engine, check_id, 0, now_ms, limit=50))
-    return statistics.median(trivials), reads
-
-
-def size_of(engine: Engine, name: str) -> int:
-    """Bytes of the pages of a table."""
-    with reading(engine) as connection:
-        return connection.scalar(text(f"SELECT sum(pgsize) FROM dbstat WHERE name = '{name}'")) or 0
 
 
 def peer(folder: Path, name: str, ddl: str, insert: str, rows: Sequence[tuple[Any, ...]]) -> tuple[float, float]:
@@ -355,10 +233,6 @@ def worst_quantile(engine: Engine, found: Measured, now_ms: int) -> float:
                 wanted = to_s(exact[math.floor(q * (len(exact) - 1))]) or 0.0
                 worst = max(worst, abs((measured or 0.0) - wanted) / wanted)
     return worst
-
-
-def line(what: str, goal: str, measured: str) -> None:
-    print(f"| {what} | {goal} | {measured} |")
 
 
 def main(fast: int, slow: int, hours: int) -> None:  # noqa: PLR0915 - a report, top to bottom

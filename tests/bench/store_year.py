@@ -24,7 +24,8 @@ from pathlib import Path
 
 import psutil
 from sqlalchemy import Engine, delete, func, select, text
-from store_table import AGES, DAY, HOUR, Site, copy_rollups, cut_log, line, median_ms, read_trivially, size_of
+from store_gauge import cut_log, line, median_ms, read_trivially, size_of
+from store_site import AGES, DAY, HOUR, Site, copy_rollups
 
 from probes.result import Result
 from probes.store.charts import load_series

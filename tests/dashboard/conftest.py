@@ -119,9 +119,9 @@ def serve() -> Callable[[Any], contextlib.AbstractContextManager[Served]]:
     return serving
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """A real Chromium."""
+    """A real Chromium. Not for longer than a file: Playwright's loop runs in this thread, where others want theirs."""
     path = os.environ.get("BACKWATCH_TEST_CHROMIUM", "/usr/bin/chromium")
     if shutil.which(path) is None:
         if os.environ.get("CI") == "true":

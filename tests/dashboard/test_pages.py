@@ -5,6 +5,8 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 DB = quote("shop/db/postgresql", safe="")
 PAGES = {
     "": "Live, updated",

@@ -153,8 +153,8 @@ class Rig:
         self.wait("first results", 30, self.is_all_up)
 
     def is_all_up(self) -> bool:
-        """Whether every check was answered well at last."""
-        return {check["status"] for check in self.checks()} == {"up"}
+        """Whether every check was answered well at last; the command is not called before there can be answers."""
+        return self.count_stored() >= len(TARGETS) and {check["status"] for check in self.checks()} == {"up"}
 
     def remember(self, hours: int = 12) -> None:
         """Give the store a past, so that its file has a middle."""

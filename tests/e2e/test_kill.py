@@ -20,7 +20,7 @@ def test_killed_twenty_times_in_an_outage_it_tells_once(rig: "Rig", scene: "Scen
     rig.ask("db", "upgrade")
     for role in ("worker", "alerts"):
         rig.start(role)
-    rig.wait("first results", 30, lambda: all(check["status"] == "up" for check in rig.checks()))
+    rig.wait("first results", 30, rig.is_all_up)
 
     scene.broken = True
     for number in range(KILLS):

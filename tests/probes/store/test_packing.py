@@ -112,7 +112,9 @@ def crashing(monkeypatch: pytest.MonkeyPatch, rnd: random.Random, one_in: int) -
 
 
 @pytest.mark.parametrize(
-    ("url", "seed"), [*(("sqlite", seed) for seed in range(8)), ("postgresql", 0), ("postgresql", 1)], indirect=["url"]
+    ("engine", "seed"),
+    [*(("sqlite", seed) for seed in range(8)), ("postgresql", 0), ("postgresql", 1)],
+    indirect=["engine"],
 )
 def test_any_order_with_crashes_between_any_two_steps_ends_in_the_same_store(
     engine: Engine, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, seed: int

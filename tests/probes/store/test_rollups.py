@@ -3,6 +3,7 @@
 import math
 import random
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, select
@@ -107,7 +108,7 @@ def test_any_range_has_at_most_500_points_and_all_results(engine: Engine, span: 
     assert sum(point.n for point in points) == sum(one.slot_ms >= now - span for one in results)
 
 
-def test_rollups_are_the_same_in_whatever_order_results_came(engine: Engine, sqlite_url: str) -> None:
+def test_rollups_are_the_same_in_whatever_order_results_came(engine: Engine, tmp_path: Path) -> None:
     results = make_results(2.3) + make_results(2.3, "shop/web/http", seed=2)
     now = T0 + int(2.3 * DAY) + HOUR
     ResultWriter(engine).save(results)
@@ -117,8 +118,9 @@ def test_rollups_are_the_same_in_whatever_order_results_came(engine: Engine, sql
     from probes.store.database import open_database
     from probes.store.schema import upgrade
 
-    upgrade(sqlite_url)
-    other = open_database(sqlite_url)
+    other_url = f"sqlite:///{tmp_path / 'other.db'}"
+    upgrade(other_url)
+    other = open_database(other_url)
     writer = ResultWriter(other)
     writer.save([results[0], results[len(results) // 2]])  # the same numbers for the same series
     shuffled = results * 2

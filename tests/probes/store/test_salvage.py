@@ -23,27 +23,28 @@ from probes.store.schema import upgrade
 
 T0 = 1_772_323_200_000
 MINUTE, HOUR = 60_000, 3_600_000
-CHECKS = [f"shop/t{number}/tcp" for number in range(20)]
+CHECKS = [f"shop/t{number}/tcp" for number in range(40)]
+HOURS, PACKED = 18, 6
+"""Hours of results in the store, and how many of them are packed."""
 COMMANDS = {command.name: command for command in commands}
 
 
-def fill(folder: Path, hours: int = 12) -> Path:
-    """A store of some megabytes, whose last three hours are not packed yet, with an open incident."""
+def fill(folder: Path) -> Path:
+    """A store of some megabytes, of which the first hours are packed, with an open incident."""
     file = folder / "backwatch.db"
     upgrade(f"sqlite:///{file}")
     engine = open_database(f"sqlite:///{file}")
     writer = ResultWriter(engine)
-    for minute in range(hours * 60):
-        at = T0 + minute * MINUTE
+    for minute in range(HOURS * 60):
         writer.save(
             [
                 Result(check, "default", at, at, Status.UP, duration_s=0.1, metrics={"n": minute})
                 if minute % 50
                 else Result(check, "default", at, at, Status.DOWN, Reason.DEADLINE, "no answer", 10.0)
-                for check in CHECKS
+                for at, check in zip(range(T0 + minute * MINUTE, T0 + 2**41, 1400), CHECKS, strict=False)
             ]
         )
-    roll_up(engine, T0 + (hours - 2) * HOUR)
+    roll_up(engine, T0 + (PACKED + 1) * HOUR)
     with closing(sqlite3.connect(file)) as connection, connection:
         for number in range(400):
             state = "open" if number == 399 else "resolved"
@@ -72,14 +73,18 @@ def store(whole: Path, tmp_path: Path) -> Path:
     return Path(shutil.copyfile(whole, folder / whole.name))
 
 
-def pages_of(file: Path, table: str) -> list[int]:
-    """Numbers of the leaf pages of a table."""
+def rows_by_page(file: Path, table: str) -> dict[int, int]:
+    """How many rows each leaf page of a table has, by its number, in the order of the table."""
     with closing(sqlite3.connect(file)) as connection:
-        query = "SELECT pageno FROM dbstat WHERE name = ? AND pagetype = 'leaf' ORDER BY path"
+        query = "SELECT pageno, ncell FROM dbstat WHERE name = ? AND pagetype = 'leaf' ORDER BY path"
         try:
-            return [page for (page,) in connection.execute(query, (table,))]
+            return dict(connection.execute(query, (table,)))
         except sqlite3.OperationalError:
             pytest.skip("this SQLite has no dbstat")
+
+
+def pages_of(file: Path, table: str) -> list[int]:
+    return list(rows_by_page(file, table))
 
 
 def destroy(file: Path, pages: list[int]) -> None:
@@ -102,29 +107,31 @@ def test_a_whole_store_comes_over_whole(store: Path, tmp_path: Path) -> None:
     assert store.read_bytes() == before
     engine = open_store(tmp_path / "new.db")
     assert db_check(engine) == []
-    assert len(load_results(engine, CHECKS[0], 0, 2**50)) == 12 * 60
+    assert len(load_results(engine, CHECKS[0], 0, 2**50)) == HOURS * 60
     assert [title for _, title in found.open_incidents] == ["shop/t1 is down, 399"]
     engine.dispose()
 
 
-def test_pages_of_results_are_lost_and_all_others_are_not(store: Path, tmp_path: Path) -> None:
-    pages = pages_of(store, "hot")
-    assert len(pages) > 12
-    with closing(sqlite3.connect(store)) as connection:
-        (held,) = connection.execute("SELECT count(*) FROM hot").fetchone()
-    destroy(store, [pages[3], pages[4], pages[10], pages[-1]])
+@pytest.mark.parametrize(("table", "of", "places"), [("hot", (3, 4, 10, -1), 3), ("block", (1,), 1)])
+def test_pages_of_results_are_lost_and_all_others_are_not(
+    store: Path, tmp_path: Path, table: str, of: tuple[int, ...], places: int
+) -> None:
+    rows = rows_by_page(store, table)
+    pages = [list(rows)[number] for number in of]
+    assert len(rows) > 20 or table == "block"
+    destroy(store, pages)
     engine = open_store(store)
     assert any("damaged" in problem for problem in db_check(engine))
     engine.dispose()
     found = salvage(store, tmp_path / "new.db")
-    (hot,) = [one for one in found.tables if one.table == "hot"]
-    assert hot.broken == 3
-    assert hot.rows == pytest.approx(held * (1 - 4 / len(pages)), rel=0.05)
+    (copied,) = [one for one in found.tables if one.table == table]
+    assert copied.broken == places
+    assert copied.rows == sum(rows.values()) - sum(rows[page] for page in pages)
     assert not found.lost_incidents
     assert len(found.open_incidents) == 1
     engine = open_store(tmp_path / "new.db")
     assert not any("damaged" in problem for problem in db_check(engine))
-    at = T0 + 12 * HOUR
+    at = T0 + HOURS * HOUR
     assert ResultWriter(engine).save([Result(CHECKS[0], "default", at, at, Status.UP)]) == 1
     engine.dispose()
 
@@ -134,7 +141,7 @@ def test_lost_sums_are_made_again_of_the_results(store: Path, tmp_path: Path) ->
     found = salvage(store, tmp_path / "new.db")
     assert not found.is_whole
     engine = open_store(tmp_path / "new.db")
-    roll_up(engine, T0 + 13 * HOUR)
+    roll_up(engine, T0 + (HOURS + 1) * HOUR)
     assert db_check(engine) == []
     engine.dispose()
 
@@ -213,7 +220,7 @@ def test_a_truncated_log_costs_its_end_and_nothing_else(store: Path, tmp_path: P
     engine = open_store(store)
     writer = ResultWriter(engine)
     for number in range(200):
-        at = T0 + 12 * HOUR + number * 1000
+        at = T0 + HOURS * HOUR + number * 1000
         writer.save([Result(CHECKS[0], "default", at, at, Status.UP)])
     cut = tmp_path / "cut"
     cut.mkdir()
@@ -230,13 +237,16 @@ def test_a_truncated_log_costs_its_end_and_nothing_else(store: Path, tmp_path: P
         engine = open_store(file)
         assert db_check(engine) == []
         held = len(load_results(engine, CHECKS[0], 0, 2**50))
-        assert 12 * 60 <= held < 12 * 60 + 200 * max(keep, 0.01) + 5
+        assert HOURS * 60 <= held < HOURS * 60 + 200 * max(keep, 0.01) + 5
         engine.dispose()
 
 
 def test_a_file_cut_in_half_gives_what_is_left(store: Path, tmp_path: Path) -> None:
+    half = store.stat().st_size // 2 // 8192
+    left = sum(rows for page, rows in rows_by_page(store, "hot").items() if page <= half)
     with store.open("r+b") as out:
-        out.truncate(store.stat().st_size // 2 // 8192 * 8192)
+        out.truncate(half * 8192)
     found = salvage(store, tmp_path / "new.db")
     assert not found.is_whole
-    assert sum(one.rows for one in found.tables) > 300  # packed results count by the hour
+    (hot,) = [one for one in found.tables if one.table == "hot"]
+    assert hot.rows == left > 1000
