@@ -20,7 +20,7 @@ from probes.runner import reading_of_error, timed
 from probes.secure import Security
 from probes.target import Check
 from probes.transfer import Transfer
-from probes.wire_run import WireRun
+from probes.wire_run import WireRun, keep_stamping
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +49,7 @@ class Engine:
         self.expiries = Backstops(loop, 0.0)
         """The timeouts of connections of our own."""
         self.security = Security(loop)
+        self._stamping = keep_stamping()
         self._runs: set[_Talk | PlainRun] = set()
         self._handles = HandlePool()
         self._transfers: dict[pycurl.Curl, OnTransfer] = {}
@@ -97,6 +98,7 @@ class Engine:
             self._timer.cancel()
         self._multi.close()
         self._handles.close()
+        self._stamping.close()
 
     def keep_spare(self, handle: Handle) -> None:
         """Return a handle whose transfer has ended well and been told of."""

@@ -1,10 +1,10 @@
 """Where do the slots of a check lie? On a grid of its interval, shifted by a stable hash of its id. No clock, no state.
 
 A worker that wakes for each check alone pays as much for waking as for asking: system calls, cold caches, several turns
-of the loop. So offsets are rounded to a common grain, as coarse as brings about a dozen conversations together: fewer
-would gain little, more would delay one another and be seen in what they measure. The grain follows from the estate
-alone, so it is the same in every process and after a restart. Blocking kinds keep their own millisecond: a dozen
-threads that start at once would measure each other.
+of the loop. So offsets are rounded to a common grain, as coarse as brings about a dozen conversations together, two
+dozen where that is four times a second or less: fewer would gain little, more would delay one another and be seen in
+what they measure. The grain follows from the estate alone, so it is the same in every process and after a restart.
+Blocking kinds keep their own millisecond: a dozen threads that start at once would measure each other.
 """
 
 from collections.abc import Iterable
@@ -14,8 +14,9 @@ from typing import NamedTuple
 from probes.probe import BlockingProbe
 from probes.target import Check
 
-_GRAINS_MS = (250, 125, 50, 25, 10, 5)
-_TOGETHER = 12.5
+_GRAINS_MS = (500, 250, 125, 50, 25, 10, 5)
+_TOGETHER, _TOGETHER_SELDOM = 12.5, 25.0
+_SELDOM_MS = 250
 _FINEST_SPREAD = 20
 """A check can start at so many places in its interval at least, however coarse the grain."""
 
@@ -45,9 +46,14 @@ def offset_ms(check_id: str, interval_ms: int) -> int:
 
 
 def grain_ms_of(checks: Iterable[Check]) -> int:
-    """The coarsest grain at which about a dozen conversations, or fewer, start together."""
+    """The coarsest grain at which no more conversations start together than may."""
     rate = sum(1 / check.interval_s for check in checks if not isinstance(check.probe, BlockingProbe))
-    return next((grain for grain in _GRAINS_MS if rate * grain / 1000 <= _TOGETHER), _GRAINS_MS[-1])
+    return next((grain for grain in _GRAINS_MS if rate * grain / 1000 <= _together(grain)), _GRAINS_MS[-1])
+
+
+def _together(grain_ms: int) -> float:
+    """How many may start at once: they share what waking costs, and may have one server wait for the other."""
+    return _TOGETHER_SELDOM if grain_ms >= _SELDOM_MS else _TOGETHER
 
 
 def _own_grain_ms(check: Check, interval_ms: int, grain_ms: int) -> int:

@@ -61,10 +61,13 @@ class SecureRun(WireRun):
                 self._secured_s = self._engine.loop.time()
             if self._unsent:
                 self._unsent = self._unsent[secure.send(self._unsent) :]
-            return secure.recv(_RECORD_BYTES)
+            data = secure.recv(_RECORD_BYTES)
+            self._read_s = self._engine.loop.time()
+            return data
         except (SSL.WantReadError, SSL.WantWriteError):
             return None
         except SSL.ZeroReturnError:
+            self._read_s = self._engine.loop.time()
             return b""
         except SSL.SysCallError as error:
             code, text = error.args

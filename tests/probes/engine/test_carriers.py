@@ -3,13 +3,18 @@
 import gzip
 import socket
 import struct
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from probes.probe import Reading
+from probes.engine import Engine
+from probes.kinds.http import Expects, HttpProbe, Options
+from probes.loop import Loop
+from probes.probe import Ask, Deadline, Reading
 from probes.result import Reason
+from probes.target import Check, Tier
 
 Asking = Callable[..., Reading]
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -126,3 +131,23 @@ def test_the_same_is_sent(path: str, options: dict[str, Any], servers: Any, read
     ask_through(f"http://127.0.0.1:{servers.start(handle)}{path}", **options)
     own, curls = requests
     assert own == curls
+
+
+def test_our_own_lag_is_no_latency_of_the_target(servers: Any, read_head: Any, engine: Engine, loop: Loop) -> None:
+    """We look 0.3 s after an answer came: it was there after 0.1 s."""
+
+    def handle(connection: socket.socket) -> None:
+        read_head(connection)
+        time.sleep(0.1)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfine")
+
+    probe = HttpProbe(Options(url=f"http://127.0.0.1:{servers.start(handle)}/"), Expects())
+    check = Check("s/t/http", "s", "t", "http", Tier.WEB, probe, 10, 2, 5, 3, 2)
+    heard: list[Reading] = []
+    engine.start(check, Ask(Deadline(2), 0, 10), heard.append)
+    for _ in range(3):
+        loop.turn(0.01)  # connected, and the request is sent
+    time.sleep(0.4)
+    loop.turn(0.1)
+    assert heard[0].phases.ttfb_s == pytest.approx(0.1, abs=0.05)
+    assert heard[0].duration_s == pytest.approx(0.1, abs=0.05)
