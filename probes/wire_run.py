@@ -152,9 +152,10 @@ class WireRun(PlainRun):
 
     def _send(self, connection: socket.socket) -> None:
         """Raises OSError, among others why there is no connection."""
+        now_s = self._engine.loop.time()
         count = connection.send(self._unsent)
         if not self._connected_s:
-            self._connected_s = self._engine.loop.time()
+            self._connected_s = now_s
         self._unsent = self._unsent[count:]
 
     def _read(self, data: bytes, now_s: float) -> None:

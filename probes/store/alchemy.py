@@ -12,7 +12,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from probes.store import embedded
-from probes.store.embedded import StoreError, create_private, drop_log, file_identity, file_of, log_of, set_pragmas
+from probes.store.embedded import Pin, StoreError, create_private, drop_log, file_identity, file_of, log_of, set_pragmas
 
 FILE = "file"
 """Key in a connection's `info`: the identity of the file it writes to. Ids read by it hold for that file only."""
@@ -63,15 +63,16 @@ def _open_sqlite(url: URL, durable: bool) -> Engine:
     file = file_of(url.render_as_string(hide_password=False))
     if file is not None:
         create_private(file)
+    pins = None if file is None else (Pin(file), Pin(log_of(file)))
     timeout_s = embedded.BUSY_TIMEOUT_MS / 1000
     engine = create_engine(url, connect_args={"timeout": timeout_s, "check_same_thread": False})
 
     @event.listens_for(engine, "connect")
     def prepare(connection: sqlite3.Connection, record: ConnectionPoolEntry) -> None:
-        record.info[FILE] = file_identity(file)  # before the log: what is put in place meanwhile must not pass
+        record.info[FILE] = pins and pins[0].take()  # before the log: what is put in place meanwhile must not pass
         connection.isolation_level = None  # transactions are ours: see begin()
         set_pragmas(connection, durable=durable)
-        record.info[_LOG] = file_identity(log_of(file)) if file is not None else None
+        record.info[_LOG] = pins and pins[1].take()
 
     @event.listens_for(engine, "checkout")
     def refuse_file_that_is_gone(_dbapi: object, record: ConnectionPoolEntry, _proxy: object) -> None:

@@ -27,6 +27,37 @@ class StoreError(Exception):
     """The store could not be read or written now; nothing of the transaction was kept. The text is for people."""
 
 
+class Pin:
+    """Holds on to a file as it was last opened: while it does, no other file gets its inode, and with it its identity.
+
+    The descriptor is one that only names the file (O_PATH): closing any other would let go of SQLite's locks.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._descriptor = -1
+
+    def take(self) -> Identity | None:
+        """The identity of the file that is there now, held in place of the one before; None where there is none."""
+        try:
+            descriptor = os.open(self._file, os.O_PATH | os.O_CLOEXEC)
+        except OSError:
+            return None
+        found = os.fstat(descriptor)
+        self.let_go()
+        self._descriptor = descriptor
+        return found.st_dev, found.st_ino
+
+    def let_go(self) -> None:
+        """Hold nothing."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def __del__(self) -> None:
+        self.let_go()
+
+
 class Driver(sqlite3.Connection):
     """A connection of the driver that knows which file it was opened on: ids read by it hold for that one only."""
 
@@ -40,6 +71,7 @@ class EmbeddedStore:
     def __init__(self, file: Path) -> None:
         self.file = file
         self._idle: list[Driver] = []
+        self._pin, self._log_pin = Pin(file), Pin(log_of(file))
 
     def connect(self) -> Driver:
         """A connection for as long as its user likes; the file is created (mode 0600) where there is none.
@@ -47,7 +79,7 @@ class EmbeddedStore:
         Raises sqlite3.Error and OSError.
         """
         create_private(self.file)
-        identity = file_identity(self.file)  # before the log: what is put in place meanwhile must not pass
+        identity = self._pin.take()  # before the log: what is put in place meanwhile must not pass
         driver = sqlite3.connect(
             self.file, timeout=BUSY_TIMEOUT_MS / 1000, check_same_thread=False, isolation_level=None, factory=Driver
         )
@@ -56,7 +88,7 @@ class EmbeddedStore:
         except BaseException:
             driver.close()
             raise
-        driver.identity, driver.log_identity = identity, file_identity(log_of(self.file))
+        driver.identity, driver.log_identity = identity, self._log_pin.take()
         return driver
 
     def is_current(self, driver: Driver) -> bool:

@@ -58,7 +58,9 @@ def test_restored_backup_is_used_at_once_with_its_own_ids(store: Store, url: str
     backup_url = f"sqlite:///{tmp_path / 'backup.db'}"
     upgrade(backup_url)
     backup = open_database(backup_url)
-    ResultWriter(backup).save([result("z/z/z", 1), result("a/b/second", 1)])
+    its_writer = ResultWriter(backup)
+    its_writer.save([result("z/z/z", 1), result("a/b/second", 1)])
+    its_writer.close()  # or what it wrote stays in its log, which does not move along
     backup.dispose()
     watch, writer = FileWatch(store), ResultWriter(store)
     writer.save([result("a/b/first", n) for n in range(300)] + [result("a/b/second", 1)])

@@ -53,7 +53,7 @@ def test_conversations_and_blocking_kinds_run_side_by_side(rig: "Rig") -> None:
 
 def test_suspect_is_asked_again_at_the_retry_interval(rig: "Rig") -> None:
     rig.status = 503
-    worker = rig.start(rig.write(rig.http(interval="30s", retry_interval="1s")))
+    worker = rig.start(rig.write(rig.http(interval="1h", retry_interval="1s")))  # no slot of its own comes between
     request_run(worker.store, "shop/web/http", "test")
     rig.wait_for(lambda: len(worker.results()) >= 3)
     first, second, third = worker.results()[:3]
