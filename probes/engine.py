@@ -46,7 +46,7 @@ class Engine:
         self.resolver = resolver or Resolver(loop)
         self.backstops = Backstops(loop, _BACKSTOP_S)
         """Behind libcurl's own timeouts."""
-        self.expiries = Backstops(loop, 0.0)
+        self.expiries = Backstops(loop, 0.0, per_second=250)
         """The timeouts of connections of our own."""
         self.security = Security(loop)
         self._stamping = keep_stamping()
