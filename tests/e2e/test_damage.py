@@ -1,5 +1,6 @@
 """What is wrong with the store after a crash or a bad disk is told; probing goes on, no incident goes silently."""
 
+import json
 import os
 import time
 from pathlib import Path
@@ -114,5 +115,8 @@ def test_a_truncated_log_costs_its_end_and_no_open_incident(rig: "Rig", scene: "
     rig.wait("an open incident", SOON_S, lambda: '"root": "shop/db"' in rig.ask("incident", "list", "--json"))
     recover(rig, scene)
     report(rig, scene, f"half of the log cut off, which took {asked - kept} of {asked} results", pause_s)
-    assert scene.statuses()["resolved"] == 1
+    # Where the cut took the database's results and not its neighbour's, the neighbour is told of first, by itself.
+    known = json.loads(rig.ask("incident", "list", "--state", "resolved", "--json"))["incidents"]
+    assert 0 < len(known) <= 2
+    assert scene.statuses()["resolved"] == len(known)
     rig.ask("db", "check")
