@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import pycurl
 
+from probes.arrival import keep_stamping
 from probes.backstop import Backstops, Expiring
 from probes.curl_run import CurlRun
 from probes.fetch import Fetch
@@ -20,7 +21,7 @@ from probes.runner import reading_of_error, timed
 from probes.secure import Security
 from probes.target import Check
 from probes.transfer import Transfer
-from probes.wire_run import WireRun, keep_stamping
+from probes.wire_run import WireRun
 
 log = logging.getLogger(__name__)
 

@@ -2,24 +2,22 @@
 
 import errno
 import socket
-import struct
-import time
 from typing import TYPE_CHECKING
 
 import pycurl
 
 from probes.answer import Answer, Foreign, plain_answer
-from probes.curl_fault import Trouble
+from probes.arrival import NOTES_BYTES, arrival_s, stamp
 from probes.header import HeaderLines
 from probes.loop import EDGES, READABLE, WRITABLE
 from probes.plain_run import OnReading, PlainRun
-from probes.probe import Ask, Certificate, ConversationProbe, Request, Response
+from probes.probe import Ask, Certificate, ConversationProbe, Response
 from probes.redirect import REDIRECTS
 from probes.result import Phases
 from probes.route import Route
 from probes.target import Check
-from probes.transfer import Transfer
 from probes.wire import Wire
+from probes.wire_transfer import WireTransfer
 
 if TYPE_CHECKING:
     from probes.engine import Engine
@@ -28,29 +26,6 @@ _STREAM = socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
 _NEWS = READABLE | WRITABLE | EDGES
 PIECE_BYTES = 64 * 1024
 _UNDER_WAY = (0, errno.EINPROGRESS)
-_SO_TIMESTAMPNS = 35  # of Linux's asm-generic/socket.h; Python has no name for it
-_TIMESPEC = struct.Struct("qq")
-_NOTES_BYTES = socket.CMSG_SPACE(16)
-
-
-def keep_stamping() -> socket.socket:
-    """A socket that has the kernel stamp what arrives for as long as it is open.
-
-    The kernel rewrites its own code when the first such socket comes and the last one goes; not for every run.
-    """
-    keeper = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    keeper.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
-    return keeper
-
-
-def _arrival_s(notes: list[tuple[int, int, bytes]], now_s: float) -> float:
-    """When the kernel got what has just been read, on the clock of `now_s`: our own lag is no latency of the target."""
-    for _, kind, note in notes:
-        if kind == _SO_TIMESTAMPNS and len(note) == 16:
-            seconds, nanoseconds = _TIMESPEC.unpack(note)
-            lag_s: float = time.time() - seconds - nanoseconds / 1e9
-            return now_s - max(0.0, lag_s)
-    return now_s
 
 
 class BrokenExchange(Exception):
@@ -91,7 +66,7 @@ class WireRun(PlainRun):
         if connection.connect_ex(wire.address) not in _UNDER_WAY:
             connection.close()
             return False
-        connection.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+        stamp(connection)
         engine, self._socket = self._engine, connection
         self._unsent = b"".join((wire.method, self.route.url.rest.encode(), wire.rest))
         self._bucket = engine.expiries.add(self._end_s, self)
@@ -144,10 +119,10 @@ class WireRun(PlainRun):
                 data = connection.recv(PIECE_BYTES)
                 self._read_s = self._engine.loop.time()
                 return data
-            data, notes, _, _ = connection.recvmsg(PIECE_BYTES, _NOTES_BYTES)
+            data, notes, _, _ = connection.recvmsg(PIECE_BYTES, NOTES_BYTES)
         except BlockingIOError:
             return None
-        self._read_s = max(self._connected_s, _arrival_s(notes, self._engine.loop.time()))
+        self._read_s = max(self._connected_s, arrival_s(notes, self._engine.loop.time()))
         return data
 
     def _send(self, connection: socket.socket) -> None:
@@ -228,7 +203,7 @@ class WireRun(PlainRun):
             return
         self._let_go()
         self._bucket.discard(self)
-        ended = _Ended(self, request, self._engine.loop.time(), os_errno)
+        ended = WireTransfer(self, request, self._engine.loop.time(), os_errno)
         self._engine.talk_on(self, ended, code, text)
 
     def _ask_through_libcurl(self, for_good: bool) -> None:
@@ -263,72 +238,3 @@ class WireRun(PlainRun):
     def is_secured(self) -> bool:
         """Whether a TLS handshake was done."""
         return False
-
-
-class _Ended(Transfer):
-    """The exchange of a run that goes on as a conversation."""
-
-    __slots__ = ("_address", "_answer", "_ended_s", "_is_connected", "_is_secured", "_os_errno", "_phases")
-
-    def __init__(self, run: WireRun, request: Request, ended_s: float, os_errno: int) -> None:
-        super().__init__(request, run.route.url, 0.0)
-        self._answer = run.answer or Answer(False, 0)
-        self._phases = run.phases(ended_s)
-        self._address = run.route.addresses[0] if run.is_connected else None
-        self._is_connected, self._is_secured = run.is_connected, run.is_secured
-        self._ended_s, self._os_errno = ended_s, os_errno
-
-    @property
-    def body(self) -> bytes:
-        """The decoded body so far."""
-        return self._answer.body
-
-    @property
-    def lines(self) -> list[bytes]:
-        """The head."""
-        return self._answer.lines
-
-    def address(self) -> str | None:
-        """The peer's, once it has accepted."""
-        return self._address
-
-    def phases(self) -> tuple[Phases, float]:
-        """By the loop's clock."""
-        return self._phases
-
-    def certificate(self) -> Certificate | None:
-        """None: what is known of it stands on the route."""
-        return None
-
-    def http_version(self) -> str | None:
-        """The version the server answered with."""
-        return self._answer.version or None
-
-    def late_s(self, end_s: float) -> float:
-        """What is over before its deadline was looked at in time."""
-        return max(0.0, self._ended_s - end_s)
-
-    def release(self, ended_well: bool) -> None:
-        """Nothing is left: the connection was closed before."""
-
-    def _status(self) -> int | None:
-        return self._answer.code or None
-
-    def _body_is_too_big(self) -> bool:
-        return self._answer.too_big
-
-    def _trouble(self, code: int, text: str, where: str, late_s: float) -> Trouble:
-        return Trouble(
-            code=code,
-            text=text,
-            os_errno=self._os_errno,
-            verify_result=0,
-            is_tls=self.is_tls,
-            connected=self._is_connected,
-            secured=self._is_secured,
-            answered=self.answered,
-            where=where,
-            timeout_s=self.timeout_s,
-            received_bytes=self._answer.received_bytes,
-            late_s=late_s,
-        )

@@ -151,3 +151,13 @@ def test_our_own_lag_is_no_latency_of_the_target(servers: Any, read_head: Any, e
     loop.turn(0.1)
     assert heard[0].phases.ttfb_s == pytest.approx(0.1, abs=0.05)
     assert heard[0].duration_s == pytest.approx(0.1, abs=0.05)
+
+
+def test_a_kernel_without_stamps_leaves_the_time_to_our_clock(
+    servers: Any, answering: Any, ask: Asking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("probes.arrival._SO_TIMESTAMPNS", 9999)  # no such option: setsockopt fails
+    reading = ask(f"http://127.0.0.1:{servers.start(answering())}/")
+    assert (reading.code, reading.reason) == (200, None)
+    assert reading.phases.ttfb_s is not None
+    assert reading.phases.ttfb_s >= 0
